@@ -1,0 +1,13 @@
+//! The extension module `objspace._core`. This file only declares the module.
+use pyo3::prelude::*;
+
+/// The compiled half of objspace; import `objspace` instead.
+#[pymodule(gil_used = true)]
+mod _core {
+    use super::*;
+
+    #[pymodule_init]
+    fn init(_m: &Bound<'_, PyModule>) -> PyResult<()> {
+        Ok(())
+    }
+}
