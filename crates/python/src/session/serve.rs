@@ -1,0 +1,178 @@
+//! A request of the peer, from its bytes to its reply.
+
+use std::sync::Arc;
+
+use objspace_proto::{ExportId, FetchKind, IncomingCall, IncomingFetch, Op, Outcome, Payload, Target};
+use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::connection::Connection;
+use super::errors::{self, ObjectNotFound};
+use super::link::Request;
+use super::perform::{Arguments, perform};
+use super::threads::{self, LogicalThread};
+use crate::convert::decode::Reader;
+use crate::convert::encode::Writer;
+use crate::remote::traceback;
+
+/// Performs a request and replies to it. A failure of any kind fails that request only.
+pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
+    let (answer, thread) = match &request {
+        Request::Call(call) => (call.answer, call.thread),
+        Request::Fetch(fetch) => (fetch.answer, fetch.thread),
+    };
+    let result = {
+        let _running = threads::enter(LogicalThread(thread), &connection.link, answer);
+        match &request {
+            Request::Call(call) => run_call(py, connection, call),
+            Request::Fetch(fetch) => run_fetch(py, connection, fetch),
+        }
+    };
+    let (outcome, payload) = match result {
+        Ok(payload) => (Outcome::Value, payload),
+        Err(error) => (Outcome::Error, error_payload(py, connection, error)),
+    };
+    // The request's own bytes are let go before the peer learns that it is done.
+    drop(request);
+    let mut state = connection.link.state();
+    if state.end.is_none() {
+        // A reply that the engine refuses was cancelled by the peer.
+        let _ = state.engine.reply(answer, outcome, payload, None);
+    }
+    drop(state);
+    // A stream that fails here ends the session, which whoever reads it reports.
+    let _ = connection.link.flush(py);
+}
+
+fn run_call(py: Python<'_>, connection: &Arc<Connection>, call: &IncomingCall) -> PyResult<Payload> {
+    let arguments = Reader::read_arguments(connection, py, &call.payload)?;
+    let result = match call.target {
+        Target::Root => root(py, connection, call.op, &arguments)?,
+        target => {
+            let target = find(py, connection, target)?;
+            let name = match call.op {
+                Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD => Some(arguments.name(call.op)?),
+                _ => None,
+            };
+            connection.policy().check(&target, call.op, name)?;
+            perform(&target, call.op, &arguments)?
+        }
+    };
+    let mut writer = Writer::new(connection);
+    writer.value(&result)?;
+    Ok(writer.finish())
+}
+
+/// What may be asked of the session itself: its exported names.
+fn root<'py>(
+    py: Python<'py>,
+    connection: &Arc<Connection>,
+    op: Op,
+    arguments: &Arguments<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let names = connection.names().bind(py);
+    match op {
+        Op::GETITEM | Op::GETATTR => {
+            let name = arguments.name(op)?;
+            if !names.contains(name)? {
+                return Err(ObjectNotFound::new_err(format!(
+                    "{name} is not exported by the other side, which exports {}",
+                    listing(names)?
+                )));
+            }
+            names.get_item(name)
+        }
+        _ => Err(PyTypeError::new_err(format!("{op:?} is no operation of a session"))),
+    }
+}
+
+fn listing(names: &Bound<'_, PyAny>) -> PyResult<String> {
+    let mut all: Vec<String> = names.try_iter()?.map(|name| name?.extract()).collect::<PyResult<_>>()?;
+    all.sort();
+    Ok(if all.is_empty() { "nothing".to_owned() } else { all.join(", ") })
+}
+
+fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: &IncomingFetch) -> PyResult<Payload> {
+    let arguments = Reader::read_arguments(connection, py, &fetch.payload)?;
+    let mut writer = Writer::new(connection);
+    if fetch.what == FetchKind::EXPORTED_NAMES {
+        let names = connection.names().bind(py).try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        writer.value(pyo3::types::PyTuple::new(py, names)?.as_any())?;
+        return Ok(writer.finish());
+    }
+    let target = find(py, connection, fetch.target)?;
+    match fetch.what {
+        FetchKind::CONTENTS => {
+            connection.policy().check(&target, Op::ITER, None)?;
+            writer.contents(&target)?;
+        }
+        FetchKind::ATTRIBUTES => {
+            connection.policy().check(&target, Op::DIR, None)?;
+            let names = target.dir()?;
+            writer.contents(names.as_any())?;
+        }
+        FetchKind::LOCALS | FetchKind::GLOBAL | FetchKind::SOURCE => {
+            if !connection.policy().shows_tracebacks() {
+                return Err(PyPermissionError::new_err(
+                    "the policy of the other side does not show frames, locals or source",
+                ));
+            }
+            match fetch.what {
+                FetchKind::LOCALS => {
+                    let locals = PyDict::new(py);
+                    locals.update(target.getattr("f_locals")?.cast()?)?;
+                    writer.mapping(&locals)?;
+                }
+                FetchKind::GLOBAL => {
+                    let name = arguments.name(Op::GETITEM)?;
+                    writer.value(&target.getattr("f_globals")?.get_item(name)?)?;
+                }
+                _ => writer.value(&traceback::frame_source(&target)?)?,
+            }
+        }
+        other => return Err(PyTypeError::new_err(format!("unknown fetch {}", other.0))),
+    }
+    Ok(writer.finish())
+}
+
+fn find<'py>(py: Python<'py>, connection: &Arc<Connection>, target: Target) -> PyResult<Bound<'py, PyAny>> {
+    match target {
+        Target::Export { slot, generation } => connection.exported(py, slot, generation),
+        Target::Answer { question } => {
+            let kept = {
+                let state = connection.link.state();
+                state.engine.answer_value(question).map(|held| held.clone_ref(py))
+            };
+            kept.map(|held| held.into_bound(py)).map_err(|error| errors::protocol(&error))
+        }
+        _ => Err(PyTypeError::new_err("an operation without a target")),
+    }
+}
+
+/// The error reply; if the error itself cannot be sent, one that says so.
+fn error_payload(py: Python<'_>, connection: &Arc<Connection>, error: PyErr) -> Payload {
+    let value = error.value(py);
+    let mut writer = Writer::new(connection);
+    match writer.exception(value.as_any()) {
+        Ok(()) => writer.finish(),
+        Err(failure) => {
+            drop(writer);
+            let text = PyRuntimeError::new_err(format!(
+                "an error of the other side could not be sent: {error} (because: {failure})"
+            ));
+            let mut writer = Writer::new(connection);
+            if writer.exception(text.value(py).as_any()).is_err() {
+                let mut bare = Writer::new(connection);
+                bare.none();
+                return bare.finish();
+            }
+            writer.finish()
+        }
+    }
+}
+
+/// The id under which `Target::Export` names an export of this side.
+pub(crate) fn target_of(id: ExportId) -> Target {
+    Target::Export { slot: id.slot(), generation: id.generation() }
+}
