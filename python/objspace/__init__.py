@@ -17,6 +17,7 @@ from objspace._core import (
     __version__,
     connect,
 )
+import objspace.distributed as distributed
 from objspace._spawn import Child, spawn
 from objspace._serve import serve
 

@@ -3,8 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
+
+use crate::stream::{Interest, Readiness, wait};
 
 /// Wakes a thread that waits in [`Stream::wait`](crate::Stream::wait) or
 /// [`Listener::accept`](crate::Listener::accept).
@@ -40,6 +43,18 @@ impl Waker {
             let written = rustix::io::write(&self.event, &1u64.to_ne_bytes());
             debug_assert!(written.is_ok(), "eventfd: {written:?}");
         }
+    }
+
+    /// Waits until it is woken, the time is over or a signal arrives, and takes the wake-up back.
+    ///
+    /// # Errors
+    /// The system is out of memory.
+    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Readiness> {
+        let readiness = wait(None, None, Interest::NONE, Some(self), None, timeout)?;
+        if readiness.woken {
+            self.drain();
+        }
+        Ok(readiness)
     }
 
     /// Takes the wake-up back, and says whether there was one. Look at what the wake-up was about

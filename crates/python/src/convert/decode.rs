@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use objspace_proto::{ClassRef, Decoder, ExportId, ImportId, IncomingClass, Kind, Limits, Payload, StructKind, Token};
+use objspace_proto::{ClassRef, Decoder, ExportId, ImportId, IncomingClass, Kind, Limits, Received, StructKind, Token};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -21,32 +21,30 @@ use crate::session::perform::Arguments;
 pub(crate) struct Reader<'c, 'p> {
     connection: &'c Arc<Connection>,
     decoder: Decoder<'p>,
-    payload: &'p Payload,
+    payload: &'p Received,
 }
 
 impl<'c, 'p> Reader<'c, 'p> {
-    fn new(connection: &'c Arc<Connection>, payload: &'p Payload) -> Self {
+    fn new(connection: &'c Arc<Connection>, payload: &'p Received) -> Self {
         Self { connection, decoder: payload.decoder(&Limits::default()), payload }
     }
 
     /// The one value of a reply or a shape.
     pub(crate) fn read_one<'py>(
-        connection: &'c Arc<Connection>,
+        connection: &Arc<Connection>,
         py: Python<'py>,
-        payload: &'p Payload,
+        payload: Received,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut reader = Self::new(connection, payload);
-        reader.value(py).inspect_err(|_| reader.let_go())
+        read(connection, payload, |reader| reader.value(py))
     }
 
     /// The arguments of a call.
     pub(crate) fn read_arguments<'py>(
-        connection: &'c Arc<Connection>,
+        connection: &Arc<Connection>,
         py: Python<'py>,
-        payload: &'p Payload,
+        payload: Received,
     ) -> PyResult<Arguments<'py>> {
-        let mut reader = Self::new(connection, payload);
-        reader.arguments(py).inspect_err(|_| reader.let_go())
+        read(connection, payload, |reader| reader.arguments(py))
     }
 
     fn arguments<'py>(&mut self, py: Python<'py>) -> PyResult<Arguments<'py>> {
@@ -63,17 +61,6 @@ impl<'c, 'p> Reader<'c, 'p> {
             }
         }
         Ok(Arguments { positional, keywords })
-    }
-
-    /// Conversion failed midway: the references that were not reached are given back.
-    fn let_go(&mut self) {
-        let mut state = self.connection.link.state();
-        while let Ok(token) = self.decoder.token() {
-            if let Token::Mine { id, .. } = token {
-                let _ = state.engine.import(id);
-                state.engine.release(id);
-            }
-        }
     }
 
     fn items<'py>(&mut self, py: Python<'py>, count: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
@@ -105,9 +92,7 @@ impl<'c, 'p> Reader<'c, 'p> {
             }
             Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
             Token::Attachment(index) => {
-                let Some(data) = self.payload.attachment(index) else {
-                    return Err(PyTypeError::new_err("a message refers to an attachment that it does not have"));
-                };
+                let data = self.payload.attachment(index).map_err(|error| errors::ProtocolError::new_err(error.to_string()))?;
                 PyBytes::new(py, data).into_any()
             }
             Token::Tuple(count) => PyTuple::new(py, self.items(py, count)?)?.into_any(),
@@ -139,7 +124,7 @@ impl<'c, 'p> Reader<'c, 'p> {
             }
             Token::Mine { id, kind, class } => self.reference(py, id, kind, class)?,
             Token::Yours(id) => self.connection.exported(py, id)?,
-            Token::Answer(question) => self.connection.answered(py, question)?,
+            Token::Answer(question) => self.connection.answered(py, question, self.payload.ticket())?,
             other => return Err(PyTypeError::new_err(format!("{other:?} is no value"))),
         })
     }
@@ -168,16 +153,11 @@ impl<'c, 'p> Reader<'c, 'p> {
         match declared {
             Ok(Some(class)) => controller::import(self.connection, py, id, kind, &class),
             Ok(None) => {
-                let class = self.connection.class_of(py, id)?;
-                self.connection.count_class(id);
-                Ok(class.into_any())
+                let class = self.connection.class_of(py, id);
+                self.connection.import(py, id, || class.map(Bound::into_any))
             }
-            Err(error) => {
-                let mut state = self.connection.link.state();
-                let _ = state.engine.import(id);
-                state.engine.release(id);
-                Err(error)
-            }
+            // It has arrived all the same: it is counted, and given back.
+            Err(error) => self.connection.import(py, id, || Err(error)),
         }
     }
 
@@ -195,6 +175,19 @@ impl<'c, 'p> Reader<'c, 'p> {
         let description = self.value(py)?.cast_into::<PyTuple>()?;
         exception::build_exception(py, &description, origin.as_any(), &controller::frame_access(self.connection, py)?)
     }
+}
+
+fn read<T>(
+    connection: &Arc<Connection>,
+    payload: Received,
+    read: impl FnOnce(&mut Reader<'_, '_>) -> PyResult<T>,
+) -> PyResult<T> {
+    let mut reader = Reader::new(connection, &payload);
+    let result = read(&mut reader);
+    // If it failed midway, the references that were not reached are given back.
+    let failed_at = result.is_err().then(|| reader.decoder.offset());
+    connection.finish_reading(payload, failed_at);
+    result
 }
 
 fn malformed(error: objspace_proto::DecodeError) -> PyErr {

@@ -34,7 +34,7 @@ pub(crate) struct Writer<'c> {
 
 impl<'c> Writer<'c> {
     pub(crate) fn new(connection: &'c Arc<Connection>) -> Self {
-        Self { connection, payload: Payload::default(), exported: Vec::new(), depth: 0 }
+        Self { connection, payload: Payload::new(), exported: Vec::new(), depth: 0 }
     }
 
     /// The bytes, ready to be sent.
@@ -89,7 +89,7 @@ impl<'c> Writer<'c> {
             self.bytes(bytes);
         } else if let Some(proxy) = proxy::as_proxy(value) {
             match controller::remote_of(&proxy, py)? {
-                Some(remote) if Arc::ptr_eq(remote.connection(), self.connection) => self.home(&remote),
+                Some(remote) if Arc::ptr_eq(remote.get().connection(), self.connection) => self.home(remote.get()),
                 Some(_) | None => {
                     let class = proxy.declared(py)?;
                     self.reference(value, &class)?;
@@ -128,8 +128,8 @@ impl<'c> Writer<'c> {
 
     fn by_reference_or_name(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Some(remote) = controller::remote_handle(value) {
-            if Arc::ptr_eq(remote.connection(), self.connection) {
-                self.home(&remote);
+            if Arc::ptr_eq(remote.get().connection(), self.connection) {
+                self.home(remote.get());
                 return Ok(());
             }
         }
@@ -151,9 +151,9 @@ impl<'c> Writer<'c> {
     pub(crate) fn exception(&mut self, error: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Some(origin) = exception::origin(error)
             && let Some(remote) = controller::remote_handle(origin.bind(error.py()))
-            && Arc::ptr_eq(remote.connection(), self.connection)
+            && Arc::ptr_eq(remote.get().connection(), self.connection)
         {
-            self.home(&remote);
+            self.home(remote.get());
             return Ok(());
         }
         let redact = !self.connection.policy().shows_tracebacks();
@@ -305,8 +305,7 @@ impl<'c> Writer<'c> {
             self.encoder().bytes(data);
         } else {
             let shared = SharedBytes { owner: bytes.clone().unbind(), data: data.as_ptr(), len: data.len() };
-            let index = self.payload.attach(Box::new(shared));
-            self.encoder().attachment(index);
+            self.payload.attach(Box::new(shared));
         }
     }
 

@@ -2,6 +2,7 @@
 //! snapshot if all the contents are needed, else send it to the process where the object lives.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use objspace_interp::lookahead;
 use objspace_proto::{FetchKind, ImportId, Kind, Op, OutgoingTarget};
@@ -47,12 +48,14 @@ struct Deferred {
 #[pyclass(frozen, module = "objspace._core", name = "RemoteHandle", weakref)]
 pub(crate) struct Handle {
     remote: Py<Remote>,
+    /// Its own address, under which it is bound in the table of imports.
+    address: AtomicU64,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         let remote = self.remote.get();
-        remote.connection.link.forget_any(remote.import);
+        remote.connection.link.forget(remote.import, self.address.load(Ordering::Relaxed));
     }
 }
 
@@ -73,7 +76,7 @@ fn remote_controller<'py>(proxy: &ProxyRef<'py>) -> Option<Bound<'py, Remote>> {
     if !proxy.is_native(&REMOTE) {
         return None;
     }
-    proxy.controller().cast_into::<Remote>().ok()
+    proxy.controller()?.cast_into::<Remote>().ok()
 }
 
 /// The remote reference behind a bare handle.
@@ -104,7 +107,9 @@ pub(crate) fn import_handle<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     connection.import(py, id, || {
         let remote = Py::new(py, Remote { connection: Arc::clone(connection), import: id, kind: Kind::EXCEPTION })?;
-        Ok(Bound::new(py, Handle { remote })?.into_any())
+        let handle = Bound::new(py, Handle { remote, address: AtomicU64::new(0) })?;
+        handle.get().address.store(handle.as_ptr() as u64, Ordering::Relaxed);
+        Ok(handle.into_any())
     })
 }
 

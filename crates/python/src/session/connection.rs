@@ -4,7 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use objspace_proto::{ExportId, FetchKind, Import, ImportId, Op, Outcome, Payload, Target};
+use objspace_proto::{
+    AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome, OutgoingTarget, QuestionId, Received,
+    Ticket,
+};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -63,7 +66,7 @@ impl Connection {
     pub(crate) fn call<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
-        target: Target,
+        target: OutgoingTarget,
         op: Op,
         positional: &[Bound<'py, PyAny>],
         keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
@@ -71,14 +74,14 @@ impl Connection {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
         let payload = writer.finish();
-        self.ask(py, |state, thread, parent| state.engine.call(thread, parent, target, op, 0, payload))
+        self.ask(py, |state, thread, parent| state.engine.call(thread, parent, target, op, CallFlags::NONE, payload))
     }
 
     /// Fetches facts about the peer's `target` in one message.
     pub(crate) fn fetch<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
-        target: Target,
+        target: OutgoingTarget,
         what: FetchKind,
         arguments: &[Bound<'py, PyAny>],
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -94,9 +97,12 @@ impl Connection {
         send: impl FnOnce(
             &mut State,
             u64,
-            Option<objspace_proto::AnswerId>,
-        ) -> Result<objspace_proto::QuestionId, objspace_proto::Error>,
+            Option<AnswerId>,
+        ) -> Result<QuestionId, objspace_proto::Error>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if self.link.inherited() {
+            return Err(errors::forked(&self.link.peer));
+        }
         let (thread, parent) = threads::context(&self.link);
         let question = {
             let mut state = self.link.state();
@@ -122,7 +128,7 @@ impl Connection {
     }
 
     fn result<'py>(self: &Arc<Self>, py: Python<'py>, answer: Answer) -> PyResult<Bound<'py, PyAny>> {
-        let value = Reader::read_one(self, py, &answer.payload)?;
+        let value = Reader::read_one(self, py, answer.payload)?;
         match answer.outcome {
             Outcome::Value => Ok(value),
             _ => Err(PyErr::from_value(value)),
@@ -144,7 +150,7 @@ impl Connection {
         let mut dropped = Vec::new();
         let mut state = self.link.state();
         for id in ids {
-            dropped.extend(state.engine.unexport(*id));
+            dropped.extend(state.engine.unexport(*id).ok().flatten());
         }
         drop(state);
         drop(dropped);
@@ -181,13 +187,10 @@ impl Connection {
         self.classes().describing.retain(|other| *other != key);
         match written {
             Ok(payload) => {
-                let mut state = self.link.state();
-                state.engine.pin(id);
                 // Another thread may have sent it meanwhile: the peer keeps the first.
-                state.engine.send_shape(id, payload);
-                drop(state);
+                let sent = self.link.state().engine.shape(id, payload);
                 self.unexport(&[id]);
-                Ok(id)
+                sent.map(|()| id).map_err(|error| errors::protocol(&error))
             }
             Err(error) => {
                 self.unexport(&[id]);
@@ -203,7 +206,7 @@ impl Connection {
         if let Some(class) = self.classes().by_import.get(&id) {
             return Ok(class.bind(py).clone());
         }
-        let shape = self.link.state().shapes.remove(&(id.slot(), id.generation()));
+        let shape = self.link.state().shapes.remove(&id);
         let Some(shape) = shape else {
             return Err(PyTypeError::new_err(format!(
                 "{} refers to a class (number {}) that it has not described",
@@ -211,16 +214,10 @@ impl Connection {
                 id.slot()
             )));
         };
-        let description = Reader::read_one(self, py, &shape)?.cast_into::<PyTuple>()?;
+        let description = Reader::read_one(self, py, shape)?.cast_into::<PyTuple>()?;
         let bases = description.get_item(4)?.cast_into::<PyTuple>()?;
         let access = Bound::new(py, ClassAccess::new(Arc::clone(self), id))?;
         let class = build_class(py, &description, &bases, access.as_any())?;
-        // Described classes live as long as the session: both sides count them as pinned.
-        let mut state = self.link.state();
-        if let Import::New = state.engine.import(id) {
-            state.engine.bind(id, class.as_ptr() as u64);
-        }
-        drop(state);
         let mut classes = self.classes();
         classes.by_class.insert(class.as_ptr() as usize, id);
         classes.by_import.insert(id, class.clone_ref(py));
@@ -241,21 +238,65 @@ impl Connection {
         id: ImportId,
         make: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let known = self.link.state().engine.import(id.slot(), id.generation());
-        if let Import::Known(handle) = known {
+        let revive = |handle: u64| {
             // SAFETY: an object that is bound in the table is alive: the first thing that its
-            // destructor does is to unbind it, under the GIL, which this thread holds.
-            return Ok(unsafe { Bound::from_borrowed_ptr(py, handle as *mut ffi::PyObject) });
+            // destructor does is to unbind it, under the GIL, which this thread holds. Taking a
+            // reference runs no code.
+            unsafe { ffi::Py_INCREF(handle as *mut ffi::PyObject) };
+            true
+        };
+        let known = self.link.state().engine.import(id, revive).map_err(|error| errors::protocol(&error))?;
+        if let Import::Known(handle) = known {
+            // SAFETY: `revive` took the reference that is handed over here.
+            return Ok(unsafe { Bound::from_owned_ptr(py, handle as *mut ffi::PyObject) });
         }
-        match make() {
+        let made = make();
+        let mut state = self.link.state();
+        match made {
             Ok(object) => {
-                self.link.state().engine.bind(id, object.as_ptr() as u64);
+                if let Some(handle) = state.engine.bound(id) {
+                    // Another thread was quicker: there is one proxy for one object.
+                    revive(handle);
+                    drop(state);
+                    // SAFETY: as above.
+                    return Ok(unsafe { Bound::from_owned_ptr(py, handle as *mut ffi::PyObject) });
+                }
+                // A session that was lost meanwhile has no tables: the proxy will say so.
+                let _ = state.engine.bind(id, object.as_ptr() as u64);
+                drop(state);
                 Ok(object)
             }
             Err(error) => {
-                self.link.state().engine.release(id);
+                let _ = state.engine.unimport(id);
+                drop(state);
                 Err(error)
             }
         }
+    }
+
+    /// A result that was kept for later calls of the peer.
+    pub(crate) fn answered<'py>(&self, py: Python<'py>, question: u32, ticket: Ticket) -> PyResult<Bound<'py, PyAny>> {
+        let found = {
+            let state = self.link.state();
+            match state.engine.answer_value(question, ticket) {
+                Ok(AnswerValue::Done { value: Some(held), .. }) => Ok(held.clone_ref(py)),
+                Ok(_) => Err(errors::ProtocolError::new_err("the result of an earlier call is not there")),
+                Err(error) => Err(errors::protocol(&error)),
+            }
+        };
+        found.map(|held| held.into_bound(py))
+    }
+
+    /// A payload was read to its end or to its failure at byte `from`.
+    pub(crate) fn finish_reading(&self, payload: Received, failed_at: Option<usize>) {
+        let mut state = self.link.state();
+        if let Some(from) = failed_at {
+            // A malformed rest holds no references that could be given back.
+            let _ = state.engine.discard(&payload, from);
+        }
+        let dropped = state.engine.finish_reading(payload.ticket());
+        state.engine.recycle(payload.into_buffer());
+        drop(state);
+        drop(dropped);
     }
 }

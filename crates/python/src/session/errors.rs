@@ -36,6 +36,13 @@ pub(crate) fn session_ended(peer: &str, end: &End) -> PyErr {
     })
 }
 
+/// What a forked child gets that uses a session of its parent.
+pub(crate) fn forked(peer: &str) -> PyErr {
+    ConnectionLost::new_err(format!(
+        "the session with {peer} belongs to the parent process: open one in the forked child"
+    ))
+}
+
 /// What an error of the engine raises where it concerns one call only.
 pub(crate) fn protocol(error: &objspace_proto::Error) -> PyErr {
     ProtocolError::new_err(error.to_string())

@@ -10,14 +10,14 @@
 //!
 //! No Python code runs, and nobody waits for the GIL, while `state` is locked.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, IoSlice};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use objspace_net::{Interest, Stream, Waker};
 use objspace_proto::{
-    Chunk, CloseCode, Deframer, Event, ImportId, IncomingCall, IncomingFetch, Outcome, Payload, QuestionId,
+    CloseCode, Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output, QuestionId, Received,
     Session as Engine,
 };
 use pyo3::exceptions::PyRuntimeError;
@@ -42,7 +42,7 @@ pub(crate) type Held = Py<PyAny>;
 /// What arrived for a question.
 pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
-    pub(crate) payload: Payload,
+    pub(crate) payload: Received,
 }
 
 /// A request of the peer.
@@ -105,15 +105,17 @@ pub(crate) struct State {
     /// Logical threads that run a call here now, and the calls that must wait for them.
     lanes: HashMap<LogicalThread, VecDeque<Request>>,
     /// Shapes that arrived and are not turned into classes yet.
-    pub(crate) shapes: HashMap<(u32, u32), Payload>,
+    pub(crate) shapes: HashMap<ImportId, Received>,
     /// Objects the peer released, to be dropped by a thread that is attached to Python.
     garbage: Vec<Held>,
-    /// Answers that the peer no longer wants.
-    cancelled: HashSet<u32>,
     reader: Reader,
     epoch: u64,
     idle_waker: Option<Arc<Waker>>,
+    /// Someone writes now, and takes along what is queued meanwhile.
     flushing: bool,
+    /// What the stream has not taken yet.
+    unsent: Output,
+    /// The stream takes no more for now.
     blocked: bool,
     /// Counts reads and hand-overs, so that a worker sees whether anything happened.
     activity: u64,
@@ -128,7 +130,7 @@ pub(crate) struct State {
 pub(crate) enum Channel {
     Stream(Stream),
     /// Two Python functions that move bytes objects.
-    Functions { send: Py<PyAny>, receive: Py<PyAny>, sending: Mutex<()> },
+    Functions { send: Py<PyAny>, receive: Py<PyAny> },
 }
 
 pub(crate) struct Link {
@@ -137,6 +139,8 @@ pub(crate) struct Link {
     deframer: Mutex<Deframer>,
     channel: Channel,
     work_ready: Condvar,
+    /// The process that opened the session: after a fork the stream is still the parent's.
+    process: u32,
     pub(crate) peer: String,
 }
 
@@ -160,11 +164,11 @@ impl Link {
                 lanes: HashMap::new(),
                 shapes: HashMap::new(),
                 garbage: Vec::new(),
-                cancelled: HashSet::new(),
                 reader: Reader::Nobody,
                 epoch: 0,
                 idle_waker: None,
                 flushing: false,
+                unsent: Output::new(),
                 blocked: false,
                 activity: 0,
                 sleeping: 0,
@@ -176,6 +180,7 @@ impl Link {
             deframer: Mutex::new(deframer),
             channel,
             work_ready: Condvar::new(),
+            process: std::process::id(),
             peer,
         })
     }
@@ -191,6 +196,12 @@ impl Link {
         Some(errors::session_ended(&self.peer, &end))
     }
 
+    /// Whether this is a forked child of the process that opened the session. Nothing of the
+    /// session may be touched then: its locks may be held by threads that are not here.
+    pub(crate) fn inherited(&self) -> bool {
+        self.process != std::process::id()
+    }
+
     // ------------------------------------------------------------------ writing
 
     /// Writes what is queued, as far as the stream takes it now.
@@ -202,71 +213,45 @@ impl Link {
                 self.write_some(stream);
                 Ok(())
             }
-            Channel::Functions { send, sending, .. } => {
-                loop {
-                    let bytes = {
-                        let mut state = self.state();
-                        if state.flushing {
-                            return Ok(());
-                        }
-                        let bytes = state.engine.output().take_bytes();
-                        if bytes.is_empty() {
-                            return Ok(());
-                        }
-                        state.flushing = true;
-                        bytes
-                    };
-                    let sent = {
-                        let _one_at_a_time = sending.try_lock();
-                        send.call1(py, (PyBytes::new(py, &bytes),))
-                    };
-                    self.state().flushing = false;
+            Channel::Functions { send, .. } => {
+                while let Some(mut output) = self.state().start_writing() {
+                    let bytes = output.chunks().flatten().copied().collect::<Vec<u8>>();
+                    output.clear();
+                    let sent = send.call1(py, (PyBytes::new(py, &bytes),));
+                    self.state().stop_writing(output);
                     if let Err(error) = sent {
-                        self.end(End::Lost(format!("its send function failed: {error}")));
-                        return Err(errors::session_ended(&self.peer, &End::Lost(error.to_string())));
+                        let end = End::Lost(format!("its send function failed: {error}"));
+                        self.end(end.clone());
+                        return Err(errors::session_ended(&self.peer, &end));
                     }
                 }
+                Ok(())
             }
         }
     }
 
-    /// Writes queued output until it is gone (true) or the stream takes no more (false).
-    fn write_some(&self, stream: &Stream) -> bool {
+    /// Writes queued output until it is gone or the stream takes no more.
+    fn write_some(&self, stream: &Stream) {
         loop {
-            let mut chunks: VecDeque<Chunk> = {
-                let mut state = self.state();
-                if state.flushing {
-                    // The thread that is writing takes ours along.
-                    return true;
-                }
-                let chunks = state.engine.output().take();
-                if chunks.is_empty() {
-                    state.blocked = false;
-                    return true;
-                }
-                state.flushing = true;
-                chunks
-            };
-            let outcome = write_chunks(stream, &mut chunks);
+            let Some(mut output) = self.state().start_writing() else { return };
+            let written = write_output(stream, &mut output);
             let mut state = self.state();
-            state.flushing = false;
-            match outcome {
-                Ok(true) => {
-                    state.engine.output().recycle(chunks);
-                }
-                Ok(false) => {
-                    state.engine.output().put_back(chunks);
+            let all = output.is_empty();
+            state.stop_writing(output);
+            match written {
+                Ok(()) if all => state.blocked = false,
+                Ok(()) => {
                     state.blocked = true;
                     // Whoever polls must now poll for room as well.
                     if let Some(waker) = &state.idle_waker {
                         waker.wake();
                     }
-                    return false;
+                    return;
                 }
                 Err(error) => {
                     drop(state);
                     self.end(End::Lost(error.to_string()));
-                    return true;
+                    return;
                 }
             }
         }
@@ -358,7 +343,7 @@ impl Link {
                     }
                 }
                 Step::Park(waker) => {
-                    let interrupted = py.detach(|| waker.wait(None).is_ok_and(|r| r.interrupted));
+                    let interrupted = py.detach(|| park(&waker, None));
                     if interrupted {
                         self.check_signals(py, question, &mut mine)?;
                     }
@@ -375,7 +360,8 @@ impl Link {
         {
             let mut state = self.state();
             state.waiters.remove(&question);
-            state.engine.cancel(question);
+            // A reply that has come meanwhile is dropped with the question.
+            let _ = state.engine.cancel(question);
         }
         self.leave_reading(mine.take());
         self.flush(py)?;
@@ -421,9 +407,10 @@ impl Link {
             let data = data.into_bound(py).cast_into::<PyBytes>()?;
             let mut deframer = self.deframer.lock().unwrap_or_else(PoisonError::into_inner);
             let bytes = data.as_bytes();
-            deframer.space(bytes.len()).get_mut(..bytes.len()).map(|room| room.copy_from_slice(bytes));
-            deframer.advance(bytes.len());
-            Ok((bytes.is_empty(), self.hand_out(&mut deframer, question)))
+            let mut frames = VecDeque::new();
+            let whole = deframer.extend(bytes, |frame| frames.push_back(Ok(Some(frame))));
+            frames.extend(whole.err().map(Err));
+            Ok((bytes.is_empty(), self.hand_out(|| frames.pop_front().unwrap_or(Ok(None)), question)))
         });
         match received {
             Ok((true, _)) => {
@@ -463,7 +450,8 @@ impl Link {
                 waker.drain();
             }
             if ready.timed_out {
-                self.state().engine.flush_releases();
+                // On a closed session there is nothing to give back.
+                let _ = self.state().engine.flush_releases();
                 self.write_some(stream);
             }
             if ready.writable {
@@ -481,7 +469,7 @@ impl Link {
                     }
                     Ok(Some(count)) => {
                         deframer.advance(count);
-                        if let Some(seen) = self.hand_out(&mut deframer, question) {
+                        if let Some(seen) = self.hand_out(|| deframer.next_frame(), question) {
                             return seen;
                         }
                     }
@@ -501,12 +489,16 @@ impl Link {
     }
 
     /// Feeds complete frames to the engine; tells the reader why it should stop reading, if it should.
-    fn hand_out(&self, deframer: &mut Deframer, question: Option<QuestionId>) -> Option<Seen> {
+    fn hand_out(
+        &self,
+        mut next: impl FnMut() -> Result<Option<Frame>, objspace_proto::Error>,
+        question: Option<QuestionId>,
+    ) -> Option<Seen> {
         let mut guard = self.state();
         let state = &mut *guard;
         state.activity += 1;
         loop {
-            let frame = match deframer.next_frame() {
+            let frame = match next() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => {
@@ -543,7 +535,10 @@ impl Link {
 
     fn broken(&self, error: &objspace_proto::Error) {
         let reason = error.to_string();
-        self.state().engine.close(CloseCode::from(error), &reason);
+        if let Some(code) = error.close_code() {
+            // A session that is closed already has said farewell.
+            let _ = self.state().engine.close(code, &reason);
+        }
         if let Channel::Stream(stream) = &self.channel {
             self.write_some(stream);
         }
@@ -554,6 +549,9 @@ impl Link {
     ///
     /// Called from a destructor: it neither runs Python code nor writes to the stream.
     pub(crate) fn forget(&self, import: ImportId, proxy: u64) {
+        if self.inherited() {
+            return;
+        }
         let mut state = self.state();
         let first = state.engine.releases_pending() == 0;
         state.engine.unbind(import, proxy);
@@ -566,6 +564,9 @@ impl Link {
 
     /// Ends the session: everybody who waits is told, everything the peer held is let go.
     pub(crate) fn end(&self, end: End) {
+        if self.inherited() {
+            return;
+        }
         let mut state = self.state();
         if state.end.is_some() {
             return;
@@ -585,8 +586,7 @@ impl Link {
         self.work_ready.notify_all();
         drop(state);
         if let Channel::Stream(stream) = &self.channel {
-            // The peer may be gone already: then there is nothing to shut down.
-            let _ = stream.shutdown();
+                stream.shutdown();
         }
     }
 
@@ -599,19 +599,20 @@ impl Link {
     // ------------------------------------------------------------------ workers
 
     /// Starts the threads that serve this session while nobody waits on it.
-    pub(crate) fn start_workers(self: &Arc<Self>, serve: Serve) {
+    pub(crate) fn start_workers(self: &Arc<Self>, serve: &Arc<Serve>) {
         self.state().workers += 2;
         for _ in 0..2 {
             self.start_worker(serve);
         }
     }
 
-    fn start_worker(self: &Arc<Self>, serve: Serve) {
+    fn start_worker(self: &Arc<Self>, serve: &Arc<Serve>) {
         let link = Arc::clone(self);
+        let serve = Arc::clone(serve);
         let spawned = std::thread::Builder::new()
             .name("objspace-session".into())
             .stack_size(16 << 20)
-            .spawn(move || link.work_loop(serve));
+            .spawn(move || link.work_loop(&serve));
         if spawned.is_err() {
             self.state().workers -= 1;
         }
@@ -627,7 +628,7 @@ impl Link {
     }
 
     /// Runs on the calling thread until the session ends.
-    pub(crate) fn serve_here(self: &Arc<Self>, py: Python<'_>, serve: Serve) -> PyResult<()> {
+    pub(crate) fn serve_here(&self, py: Python<'_>, serve: &dyn Fn(Python<'_>, Request)) -> PyResult<()> {
         self.state().workers += 1;
         loop {
             let next = {
@@ -668,7 +669,7 @@ impl Link {
     }
 
     /// The life of a worker thread.
-    fn work_loop(self: Arc<Self>, serve: Serve) {
+    fn work_loop(self: Arc<Self>, serve: &Arc<Serve>) {
         let waker = threads::waker();
         let mut quiet = 0;
         let mut last = 0;
@@ -691,7 +692,7 @@ impl Link {
                     self.keep_watch(&state);
                     drop(state);
                 }
-                let attached = Python::try_attach(|py| self.run_work(py, serve, request));
+                let attached = Python::try_attach(|py| self.run_work(py, &**serve, request));
                 let mut state = self.state();
                 state.working -= 1;
                 if attached.is_none() {
@@ -753,11 +754,11 @@ impl Link {
         }
     }
 
-    fn run_work(self: &Arc<Self>, py: Python<'_>, serve: Serve, request: Request) {
+    fn run_work(&self, py: Python<'_>, serve: &dyn Fn(Python<'_>, Request), request: Request) {
         let thread = request.thread();
         let mut next = Some(request);
         while let Some(request) = next {
-            serve(py, self, request);
+            serve(py, request);
             let mut state = self.state();
             next = state.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
             if next.is_none() {
@@ -769,7 +770,12 @@ impl Link {
 }
 
 /// Performs one request of the peer and replies.
-pub(crate) type Serve = fn(Python<'_>, &Arc<Link>, Request);
+pub(crate) type Serve = dyn Fn(Python<'_>, Request) + Send + Sync;
+
+/// Waits until the waker is woken; true if a signal arrived.
+pub(crate) fn park(waker: &Waker, timeout: Option<Duration>) -> bool {
+    waker.wait(timeout).is_ok_and(|ready| ready.interrupted)
+}
 
 /// How much room a read gets at least.
 const READ_AT_LEAST: usize = 16 << 10;
@@ -779,6 +785,26 @@ fn holds(reader: Reader, epoch: u64) -> bool {
 }
 
 impl State {
+    /// What is to be written, if there is anything and nobody writes it already.
+    fn start_writing(&mut self) -> Option<Output> {
+        if self.flushing {
+            return None;
+        }
+        if self.unsent.is_empty() {
+            std::mem::swap(&mut self.unsent, self.engine.poll_output());
+        }
+        if self.unsent.is_empty() {
+            return None;
+        }
+        self.flushing = true;
+        Some(std::mem::take(&mut self.unsent))
+    }
+
+    fn stop_writing(&mut self, rest: Output) {
+        self.flushing = false;
+        self.unsent = rest;
+    }
+
     /// Takes the right to read if nobody has it.
     fn take_right(&mut self, kind: fn(u64) -> Reader) -> Option<u64> {
         if self.reader != Reader::Nobody || self.end.is_some() {
@@ -818,7 +844,7 @@ impl State {
             }
             Event::Released(mut objects) => self.garbage.append(&mut objects),
             Event::Shape { class, payload } => {
-                self.shapes.insert((class.slot, class.generation), payload);
+                self.shapes.insert(class, payload);
             }
             Event::Closed { code, reason } => return Some(End::ByPeer(code, reason)),
             _ => {}
@@ -840,26 +866,14 @@ impl State {
     }
 }
 
-/// Writes as much as the stream takes; true if all of it went.
-fn write_chunks(stream: &Stream, chunks: &mut VecDeque<Chunk>) -> std::io::Result<bool> {
-    while !chunks.is_empty() {
-        let slices: Vec<IoSlice<'_>> = chunks.iter().take(64).map(|c| IoSlice::new(c.as_ref())).collect();
-        let Some(mut written) = stream.try_write_vectored(&slices)? else {
-            return Ok(false);
-        };
-        while written > 0 {
-            let Some(first) = chunks.front_mut() else { break };
-            let length = first.as_ref().len();
-            if written < length {
-                first.advance(written);
-                break;
-            }
-            written -= length;
-            chunks.pop_front();
-        }
-        while chunks.front().is_some_and(|c| c.as_ref().is_empty()) {
-            chunks.pop_front();
+/// Writes as much as the stream takes.
+fn write_output(stream: &Stream, output: &mut Output) -> std::io::Result<()> {
+    while !output.is_empty() {
+        let slices: Vec<IoSlice<'_>> = output.chunks().take(64).map(IoSlice::new).collect();
+        match stream.try_write_vectored(&slices)? {
+            Some(written) => output.advance(written),
+            None => break,
         }
     }
-    Ok(true)
+    Ok(())
 }

@@ -60,7 +60,7 @@ fn open(
     policy: Py<Policy>,
 ) -> Arc<Connection> {
     let limits = Limits::default();
-    let engine = Engine::new(Config { agent: agent(py), nonce: nonce(), limits });
+    let engine = Engine::new(&Config { agent: agent(py), nonce: nonce(), limits });
     let link = Link::new(engine, Deframer::new(&limits), channel, peer);
     let names = names.map_or_else(|| PyDict::new(py).into_any(), |names| names);
     Connection::new(link, policy, names.unbind())
@@ -69,7 +69,8 @@ fn open(
 /// Serves a connection by threads of its own.
 pub(crate) fn start_workers(connection: &Arc<Connection>) {
     let serving = Arc::clone(connection);
-    connection.link.start_workers(Arc::new(move |py, request| serve::serve(py, &serving, request)));
+    let serve: Arc<link::Serve> = Arc::new(move |py, request| serve::serve(py, &serving, request));
+    connection.link.start_workers(&serve);
 }
 
 fn agent(py: Python<'_>) -> String {
@@ -99,19 +100,20 @@ impl Session {
         policy: Option<Py<Policy>>,
     ) -> PyResult<Self> {
         let policy = policy.map_or_else(|| Py::new(py, Policy::everything()), Ok)?;
-        let channel = Channel::functions(send, receive);
+        let channel = Channel::Functions { send, receive };
         let connection = open(py, channel, "the other side of a custom channel".into(), exported_names, policy);
         Ok(Self::of(connection))
     }
 
     /// The names that the other side exports, as attributes.
-    #[getter]
-    fn remote(&self, py: Python<'_>) -> PyResult<Py<RemoteView>> {
+    #[getter(remote)]
+    fn view(&self, py: Python<'_>) -> PyResult<Py<RemoteView>> {
         Py::new(py, RemoteView::new(Arc::clone(&self.connection)))
     }
 
     /// The object that the other side exports under `name`; `ObjectNotFound` if there is none.
-    fn get_remote<'py>(&self, py: Python<'py>, name: Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(name = "get_remote")]
+    fn exported_by_peer<'py>(&self, py: Python<'py>, name: Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
         self.connection.call(py, OutgoingTarget::Root, Op::GETITEM, &[name.into_any()], &[])
     }
 
@@ -136,7 +138,8 @@ impl Session {
             let mut state = link.state();
             let open = state.end.is_none();
             if open {
-                state.engine.close(CloseCode::NORMAL, "");
+                // It is open, as has just been seen.
+                let _ = state.engine.close(CloseCode::NORMAL, "");
             }
             open
         };

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use objspace_proto::{ExportId, FetchKind, IncomingCall, IncomingFetch, Op, Outcome, Payload, Target};
+use objspace_proto::{FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket};
 use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::connection::Connection;
-use super::errors::{self, ObjectNotFound};
+use super::errors::ObjectNotFound;
 use super::link::Request;
 use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
@@ -24,7 +24,7 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
     };
     let result = {
         let _running = threads::enter(LogicalThread(thread), &connection.link, answer);
-        match &request {
+        match request {
             Request::Call(call) => run_call(py, connection, call),
             Request::Fetch(fetch) => run_fetch(py, connection, fetch),
         }
@@ -33,24 +33,22 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
         Ok(payload) => (Outcome::Value, payload),
         Err(error) => (Outcome::Error, error_payload(py, connection, error)),
     };
-    // The request's own bytes are let go before the peer learns that it is done.
-    drop(request);
     let mut state = connection.link.state();
     if state.end.is_none() {
         // A reply that the engine refuses was cancelled by the peer.
-        let _ = state.engine.reply(answer, outcome, payload, None);
+        let _ = state.engine.reply(answer, outcome, payload);
     }
     drop(state);
     // A stream that fails here ends the session, which whoever reads it reports.
     let _ = connection.link.flush(py);
 }
 
-fn run_call(py: Python<'_>, connection: &Arc<Connection>, call: &IncomingCall) -> PyResult<Payload> {
-    let arguments = Reader::read_arguments(connection, py, &call.payload)?;
-    let result = match call.target {
-        Target::Root => root(py, connection, call.op, &arguments)?,
-        target => {
-            let target = find(py, connection, target)?;
+fn run_call(py: Python<'_>, connection: &Arc<Connection>, call: IncomingCall) -> PyResult<Payload> {
+    let target = find(py, connection, call.target, call.payload.ticket());
+    let arguments = Reader::read_arguments(connection, py, call.payload)?;
+    let result = match target? {
+        None => root(py, connection, call.op, &arguments)?,
+        Some(target) => {
             let name = match call.op {
                 Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD => Some(arguments.name(call.op)?),
                 _ => None,
@@ -93,15 +91,18 @@ fn listing(names: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(if all.is_empty() { "nothing".to_owned() } else { all.join(", ") })
 }
 
-fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: &IncomingFetch) -> PyResult<Payload> {
-    let arguments = Reader::read_arguments(connection, py, &fetch.payload)?;
+fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: IncomingFetch) -> PyResult<Payload> {
+    let target = find(py, connection, fetch.target, fetch.payload.ticket());
+    let arguments = Reader::read_arguments(connection, py, fetch.payload)?;
     let mut writer = Writer::new(connection);
     if fetch.what == FetchKind::EXPORTED_NAMES {
         let names = connection.names().bind(py).try_iter()?.collect::<PyResult<Vec<_>>>()?;
         writer.value(pyo3::types::PyTuple::new(py, names)?.as_any())?;
         return Ok(writer.finish());
     }
-    let target = find(py, connection, fetch.target)?;
+    let Some(target) = target? else {
+        return Err(PyTypeError::new_err(format!("{:?} is no fetch from a session itself", fetch.what)));
+    };
     match fetch.what {
         FetchKind::CONTENTS => {
             connection.policy().check(&target, Op::ITER, None)?;
@@ -112,21 +113,22 @@ fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: &IncomingFetch
             let names = target.dir()?;
             writer.contents(names.as_any())?;
         }
-        FetchKind::LOCALS | FetchKind::GLOBAL | FetchKind::SOURCE => {
+        FetchKind::LOCALS | FetchKind::SOURCE => {
             if !connection.policy().shows_tracebacks() {
                 return Err(PyPermissionError::new_err(
                     "the policy of the other side does not show frames, locals or source",
                 ));
             }
             match fetch.what {
+                // With a name it is one global of the frame, without one all its locals.
+                FetchKind::LOCALS if !arguments.positional.is_empty() => {
+                    let name = arguments.name(Op::GETITEM)?;
+                    writer.value(&target.getattr("f_globals")?.get_item(name)?)?;
+                }
                 FetchKind::LOCALS => {
                     let locals = PyDict::new(py);
                     locals.update(target.getattr("f_locals")?.cast()?)?;
                     writer.mapping(&locals)?;
-                }
-                FetchKind::GLOBAL => {
-                    let name = arguments.name(Op::GETITEM)?;
-                    writer.value(&target.getattr("f_globals")?.get_item(name)?)?;
                 }
                 _ => writer.value(&traceback::frame_source(&target)?)?,
             }
@@ -136,17 +138,18 @@ fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: &IncomingFetch
     Ok(writer.finish())
 }
 
-fn find<'py>(py: Python<'py>, connection: &Arc<Connection>, target: Target) -> PyResult<Bound<'py, PyAny>> {
+/// What a request is addressed to; `None` is the session itself. Asked before the payload is read:
+/// until then nothing that the peer names can be released.
+fn find<'py>(
+    py: Python<'py>,
+    connection: &Arc<Connection>,
+    target: IncomingTarget,
+    ticket: Ticket,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     match target {
-        Target::Export { slot, generation } => connection.exported(py, slot, generation),
-        Target::Answer { question } => {
-            let kept = {
-                let state = connection.link.state();
-                state.engine.answer_value(question).map(|held| held.clone_ref(py))
-            };
-            kept.map(|held| held.into_bound(py)).map_err(|error| errors::protocol(&error))
-        }
-        _ => Err(PyTypeError::new_err("an operation without a target")),
+        IncomingTarget::Root => Ok(None),
+        IncomingTarget::Export(id) => connection.exported(py, id).map(Some),
+        IncomingTarget::Answer(question) => connection.answered(py, question, ticket).map(Some),
     }
 }
 
@@ -163,16 +166,9 @@ fn error_payload(py: Python<'_>, connection: &Arc<Connection>, error: PyErr) -> 
             ));
             let mut writer = Writer::new(connection);
             if writer.exception(text.value(py).as_any()).is_err() {
-                let mut bare = Writer::new(connection);
-                bare.none();
-                return bare.finish();
+                return Payload::new();
             }
             writer.finish()
         }
     }
-}
-
-/// The id under which `Target::Export` names an export of this side.
-pub(crate) fn target_of(id: ExportId) -> Target {
-    Target::Export { slot: id.slot(), generation: id.generation() }
 }

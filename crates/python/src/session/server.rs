@@ -197,7 +197,8 @@ fn farewell(py: Python<'_>, link: &Link) {
     {
         let mut state = link.state();
         if state.end.is_none() {
-            state.engine.close(CloseCode::GOING_AWAY, "the server is closing");
+            // It is open, as has just been seen.
+            let _ = state.engine.close(CloseCode::GOING_AWAY, "the server is closing");
         }
     }
     // A client that is gone needs no farewell.

@@ -75,7 +75,7 @@ fn own() -> LogicalThread {
     OWN.with_borrow_mut(|own| {
         *own.get_or_insert_with(|| {
             let high = u64::from(std::process::id()) << 32;
-            LogicalThread(high ^ super::nonce() << 24 ^ NEXT.fetch_add(1, Ordering::Relaxed))
+            LogicalThread(high ^ (super::nonce() << 24) ^ NEXT.fetch_add(1, Ordering::Relaxed))
         })
     })
 }
