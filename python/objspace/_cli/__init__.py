@@ -8,7 +8,9 @@ says what to do, and exit code 2, never a traceback.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -181,20 +183,28 @@ def require_engine() -> None:
 
 def explain(error: Exception, url: str, *, listening: bool) -> Complaint:
     """What the user should know about an address that could not be used."""
-    import errno
-
     text = one_line(error)
-    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+    if isinstance(error, ValueError):
+        return Complaint(text)
+    # The engine words the system's errors itself and keeps their number in the text.
+    told = re.search(r"\(os error (\d+)\)", text)
+    number = (
+        error.errno if isinstance(error, OSError) and error.errno else int(told[1]) if told else 0
+    )
+    if number in (errno.EACCES, errno.EPERM):
+        return Complaint(f"no permission to use {url}; choose a port above 1023, or another path")
+    if not listening:
+        if number in (errno.ECONNREFUSED, errno.ENOENT):
+            text = f"nothing listens at {url}"
+        elif url not in text:
+            text = f"cannot connect to {url}: {text}"
         return Complaint(
-            f"nothing listens at {url}; start a server with 'objspace serve MODULE --bind {url}', "
-            "or check the address"
+            f"{text}; start a server with 'objspace serve MODULE --bind {url}', or check the "
+            "address"
         )
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+    if number == errno.EADDRINUSE:
         return Complaint(
             f"{url} is in use by another program; end that one, or choose another address with "
             "--bind (port 0 takes a free one)"
         )
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
-        return Complaint(f"no permission to use {url}; choose a port above 1023, or another path")
-    verb = "listen at" if listening else "connect to"
-    return Complaint(text if url in text else f"cannot {verb} {url}: {text}")
+    return Complaint(text if url in text else f"cannot listen at {url}: {text}")

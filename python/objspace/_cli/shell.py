@@ -25,6 +25,7 @@ def run(url: str) -> int:
     """Connects, runs the prompt until its end, and returns the exit code."""
     require_engine()
     import objspace
+    from objspace.distributed import session_of
 
     try:
         remote = objspace.connect(url)
@@ -37,7 +38,7 @@ def run(url: str) -> int:
             return OK
         return shell.feed()
     finally:
-        objspace.distributed.session_of(remote).close()
+        session_of(remote).close()
 
 
 def banner(url: str, remote: object) -> str:
