@@ -1,0 +1,111 @@
+# The compiled half of objspace; import `objspace` instead.
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypedDict, final
+
+__version__: str
+
+class ConnectionLost(ConnectionError): ...
+class ObjectNotFound(KeyError): ...
+class ProtocolError(Exception): ...
+
+@final
+class Policy:
+    @staticmethod
+    def full() -> Policy: ...
+    @staticmethod
+    def public(*, tracebacks: bool = False) -> Policy: ...
+    @staticmethod
+    def listed(names: dict[type, list[str]], *, tracebacks: bool = False) -> Policy: ...
+
+@final
+class RemoteView:
+    def __getattr__(self, name: str, /) -> Any: ...
+    def __dir__(self) -> list[str]: ...
+
+class _Stats(TypedDict):
+    round_trips: int
+    messages_sent: int
+    messages_received: int
+    bytes_sent: int
+    bytes_received: int
+    exports: int
+    imports: int
+
+class _ServerStats(TypedDict):
+    exports: int
+    imports: int
+    sessions: int
+
+@final
+class Session:
+    def __new__(
+        cls,
+        send: Callable[[bytes], object],
+        receive: Callable[[], bytes],
+        exported_names: Mapping[str, object] | None = None,
+        *,
+        policy: Policy | None = None,
+    ) -> Self: ...
+    @property
+    def remote(self) -> RemoteView: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def peer(self) -> str: ...
+    def get_remote(self, name: str) -> Any: ...
+    def remote_keys(self) -> list[str]: ...
+    def serve(self) -> None: ...
+    def close(self) -> None: ...
+    def stats(self) -> _Stats: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+
+@final
+class Server:
+    def __new__(
+        cls, names: Mapping[str, object], url: str, *, policy: Policy | None = None
+    ) -> Self: ...
+    @property
+    def address(self) -> str: ...
+    def start(self) -> Self: ...
+    def serve_forever(self) -> None: ...
+    def close(self) -> None: ...
+    def stats(self) -> _ServerStats: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+
+def connect(
+    url: str,
+    *,
+    timeout: float = 20.0,
+    exported_names: Mapping[str, object] | None = None,
+    policy: Policy | None = None,
+) -> RemoteView: ...
+def pair(
+    here: Mapping[str, object] | None = None,
+    there: Mapping[str, object] | None = None,
+    *,
+    policy: tuple[Policy, Policy] | None = None,
+) -> tuple[Session, Session]: ...
+def session_of(remote: object) -> Session: ...
+def session_over_fds(
+    read_fd: int,
+    write_fd: int,
+    peer: str,
+    exported_names: Mapping[str, object] | None = None,
+    policy: Policy | None = None,
+) -> Session: ...
