@@ -300,7 +300,7 @@ fn every_error_is_told_in_words() {
         .session
         .close(error.close_code().unwrap(), &error.to_string())
         .unwrap();
-    let event = only(pair.to_there().unwrap());
+    let event = only(pair.deliver_there().unwrap());
     assert!(matches!(
         event,
         Event::Closed {
