@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use objspace_interp::lookahead;
 use objspace_proto::{FetchKind, ImportId, Kind, Op, OutgoingTarget};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
@@ -186,15 +187,13 @@ fn getattr<'py>(
     name: &Bound<'py, PyString>,
 ) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: attached, with a live str; the look at the caller's code reads and never writes.
-    if unsafe { no_lookahead(name.as_ptr()) } {
+    if unsafe { lookahead::method_call_position(name.as_ptr()) } {
         let deferred = Deferred { object: proxy.clone().unbind(), name: name.clone().unbind() };
         let controller = Py::new(py, deferred)?.into_any();
         return proxy::new_deferred(py, controller, &DEFERRED).map(|deferred| deferred.into_bound(py));
     }
     remote.connection.call(py, remote.target(), Op::GETATTR, std::slice::from_ref(name.as_any()), &[])
 }
-
-unsafe fn no_lookahead(_: *mut ffi::PyObject) -> bool { false }
 
 /// The whole contents, by one message.
 pub(crate) fn snapshot<'py>(py: Python<'py>, remote: &Remote) -> PyResult<Bound<'py, PyAny>> {
