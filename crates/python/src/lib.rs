@@ -28,6 +28,8 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        objspace_interp::supported().map_err(pyo3::exceptions::PyImportError::new_err)?;
+        crate::proxy::install_type_hook(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -107,21 +107,24 @@ fn make_from<'py>(
     push(ffi::Py_tp_methods, methods.as_mut_ptr().cast());
     push(ffi::Py_tp_members, members.as_mut_ptr().cast());
     push(0, std::ptr::null_mut());
-    // The name stays readable for as long as the type lives.
-    let name = CString::new(name)?.into_raw();
+    // A name without a module is deprecated for a new type; messages show the name alone all the same.
+    let dotted = CString::new(format!("objspace.{name}"))?;
     let flags = ffi::Py_TPFLAGS_DEFAULT
         | ffi::Py_TPFLAGS_HAVE_GC
         | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
         | ffi::Py_TPFLAGS_IMMUTABLETYPE
         | patterns;
     let mut spec = ffi::PyType_Spec {
-        name,
+        name: dotted.as_ptr(),
         basicsize: c_int::try_from(size_of::<ProxyObject>())?,
         itemsize: 0,
         flags: flags as std::ffi::c_uint,
         slots: table.as_mut_ptr(),
     };
-    // SAFETY: the spec and its tables are complete and live; the name, methods and members for ever.
+    // SAFETY: the spec and its tables are complete and live; the methods and members for ever.
     let class = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec))? };
+    // SAFETY: a new heap type of ours; the interpreter frees its own copy of the name by another
+    // field, and only reads this one, which stays for ever.
+    unsafe { (*class.as_ptr().cast::<ffi::PyTypeObject>()).tp_name = CString::new(name)?.into_raw() };
     Ok(class.cast_into()?)
 }

@@ -186,8 +186,8 @@ fn getattr<'py>(
     remote: &Remote,
     name: &Bound<'py, PyString>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: attached, with a live str; the look at the caller's code reads and never writes.
-    if unsafe { lookahead::method_call_position(name.as_ptr()) } {
+    // SAFETY: attached, with the very arguments of the attribute slot that is being called.
+    if unsafe { lookahead::method_call_position(proxy.as_ptr(), name.as_ptr()) } {
         let deferred = Deferred { object: proxy.clone().unbind(), name: name.clone().unbind() };
         let controller = Py::new(py, deferred)?.into_any();
         return proxy::new_deferred(py, controller, &DEFERRED).map(|deferred| deferred.into_bound(py));
