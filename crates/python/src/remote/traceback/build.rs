@@ -161,7 +161,10 @@ fn code<'py>(
             arguments.extract()?;
         let extra = extra & 0x0c;
         let count = u64::from(positional) + u64::from(keyword) + u64::from(extra.count_ones());
-        if names.len() as u64 != count || only > positional || count > 255 {
+        let strings = names
+            .iter()
+            .all(|name| name.is_exact_instance_of::<PyString>());
+        if !strings || names.len() as u64 != count || only > positional || count > 255 {
             return Err(PyValueError::new_err("a malformed entry of a traceback"));
         }
         fields.set_item(intern!(py, "co_argcount"), positional)?;

@@ -91,6 +91,12 @@ fn entry<'py>(link: &Bound<'py, PyAny>, redact: bool) -> PyResult<Bound<'py, PyT
         (base_name(&file), None, None)
     } else {
         let stamp = file.to_str().ok().and_then(stamp_of);
+        if stamp.is_none() {
+            // Not a plain file: its text comes from a loader, which is found by the name from now on.
+            let globals = frame.getattr(intern!(py, "f_globals"))?;
+            py.import(intern!(py, "linecache"))?
+                .call_method1(intern!(py, "lazycache"), (&file, globals))?;
+        }
         (file, Some(arguments(&code)?), stamp)
     };
     let items: [Bound<'py, PyAny>; super::entry::LEN] = [

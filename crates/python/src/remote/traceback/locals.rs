@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::{PyKeyError, PyOSError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
@@ -41,6 +42,7 @@ pub(crate) struct RemoteLocals {
 impl RemoteLocals {
     /// The locals of `frame`; without `access` they are withheld.
     pub(super) fn new(py: Python<'_>, access: Option<Py<PyAny>>, frame: Py<PyAny>) -> Self {
+        announce(py);
         Self {
             access,
             frame,
@@ -132,6 +134,20 @@ impl RemoteLocals {
         self.globals.bind(py).set_item(name, &value)?;
         Ok(value)
     }
+}
+
+/// Registers the class as a `Mapping`, once.
+fn announce(py: Python<'_>) {
+    static DONE: PyOnceLock<()> = PyOnceLock::new();
+    DONE.get_or_init(py, || {
+        let registered = py.import("collections.abc").and_then(|module| {
+            module
+                .getattr("Mapping")?
+                .call_method1("register", (py.get_type::<RemoteLocals>(),))
+        });
+        // Without it everything but `isinstance(x, Mapping)` works.
+        drop(registered);
+    });
 }
 
 #[pymethods]

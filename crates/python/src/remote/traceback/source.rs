@@ -4,9 +4,11 @@
 //! where the file here is the same (size and time of last change are), or where there is none of
 //! that name. Otherwise its name here is `name [label]`, which no file has, and its lines are
 //! fetched when somebody looks.
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use pyo3::exceptions::{PyKeyError, PyOSError};
+use pyo3::exceptions::{PyKeyError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -131,18 +133,44 @@ pub(crate) fn local_name<'py>(
         let inner = file.trim_start_matches('<').trim_end_matches('>');
         return Ok(PyString::new(py, &format!("<{inner} [{label}]>")));
     };
-    let pseudo = file.starts_with('<') && file.ends_with('>');
-    let name = if pseudo || here.is_some() || found_on_path(py, file)? {
-        PyString::new(py, &format!("{file} [{label}]"))
-    } else {
-        PyString::new(py, file)
-    };
     let cache = linecache(py)?;
-    if !cache.contains(&name)? {
-        let lines = PyTuple::new(py, [source()?])?;
-        cache.set_item(&name, lines)?;
+    let decorated = format!("{file} [{label}]");
+    let pseudo = file.starts_with('<') && file.ends_with('>');
+    let plain_is_safe =
+        !pseudo && here.is_none() && free(&cache, file, label)? && !found_on_path(py, file)?;
+    let name = if plain_is_safe {
+        file.to_owned()
+    } else {
+        decorated
+    };
+    let current = registered()
+        .get(&name)
+        .is_some_and(|known| *known == (label.to_owned(), stamp));
+    // Lines that were fetched stay; a fetcher is replaced, for its session may be gone.
+    let fetched = cache
+        .get_item(&name)?
+        .is_some_and(|entry| entry.len().is_ok_and(|length| length > 1));
+    if !(current && fetched) {
+        cache.set_item(&name, PyTuple::new(py, [source()?])?)?;
+        registered().insert(name.clone(), (label.to_owned(), stamp));
     }
-    Ok(name)
+    Ok(PyString::new(py, &name))
+}
+
+/// Who registered lines under a name with `linecache`, and of which state of the file.
+fn registered() -> MutexGuard<'static, HashMap<String, (String, Option<Stamp>)>> {
+    static REGISTERED: LazyLock<Mutex<HashMap<String, (String, Option<Stamp>)>>> =
+        LazyLock::new(Mutex::default);
+    REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether lines under that name, if there are any, come from the same other side.
+fn free(cache: &Bound<'_, PyDict>, file: &str, label: &str) -> PyResult<bool> {
+    let owner = registered().get(file).map(|(owner, _)| owner == label);
+    match owner {
+        Some(same) => Ok(same),
+        None => Ok(!cache.contains(file)?),
+    }
 }
 
 /// The text of a frame's file, or of a file by name, as `linecache` has it here.
@@ -151,13 +179,25 @@ pub(super) fn text<'py>(
     subject: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let module = py.import("linecache")?;
-    let lines = if let Ok(file) = subject.cast::<PyString>() {
-        module.call_method1("getlines", (file,))?
-    } else {
-        let file = subject.getattr("f_code")?.getattr("co_filename")?;
-        module.call_method1("checkcache", (&file,))?;
-        module.call_method1("getlines", (file, subject.getattr("f_globals")?))?
-    };
+    let code = subject.getattr_opt("f_code")?;
+    let file = code.map_or_else(|| Ok(subject.clone()), |code| code.getattr("co_filename"))?;
+    if !file.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err(
+            "the source of a file is asked for by its name or by a frame",
+        ));
+    }
+    // With both sides in one process the cache may hold the very fetcher that is asking.
+    let cache = linecache(py)?;
+    if let Some(entry) = cache.get_item(&file)?
+        && entry
+            .cast::<PyTuple>()
+            .is_ok_and(|entry| entry.iter().any(|item| item.is_instance_of::<SourceFile>()))
+    {
+        cache.del_item(&file)?;
+    }
+    module.call_method1("checkcache", (&file,))?;
+    let globals = subject.getattr_opt("f_globals")?;
+    let lines = module.call_method1("getlines", (file, globals))?;
     if lines.is_empty()? {
         return Ok(None);
     }
