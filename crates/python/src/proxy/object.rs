@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::types;
+use crate::remote::class::visible_metaclass;
 use crate::session::perform::{Arguments, perform};
 
 /// Keyword arguments: names and values.
@@ -309,7 +310,16 @@ pub(crate) fn dict<'py>(py: Python<'py>, keywords: &Keywords<'py>) -> PyResult<B
 /// What the hook of `type(x)` asks of every object: the declared type of a proxy.
 unsafe fn classify(object: *mut ffi::PyObject) -> Answer {
     if !is_proxy(object) {
-        return Answer::NotAProxy;
+        // SAFETY: attached, with a live object. The twin of a remote class shows another metaclass
+        // than it has; any class whose metaclass is `type` itself is none.
+        unsafe {
+            if ffi::PyType_Check(object) == 0 || ffi::Py_TYPE(object) == &raw mut ffi::PyType_Type {
+                return Answer::NotAProxy;
+            }
+            let class = Bound::from_borrowed_ptr(Python::assume_attached(), object);
+            let visible = class.cast::<PyType>().ok().and_then(visible_metaclass);
+            return visible.map_or(Answer::NotAProxy, |visible| Answer::New(visible.into_ptr().cast()));
+        }
     }
     // SAFETY: the interpreter calls `type(x)` attached, with a live object, which keeps its declared
     // type alive.

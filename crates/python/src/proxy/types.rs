@@ -8,10 +8,11 @@ use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyType, PyWeakrefReference};
+use pyo3::types::{PyString, PyType, PyWeakrefReference};
 
 use super::object::{ProxyObject, clear_proxy, dealloc_proxy, traverse_proxy};
 use super::slots;
+use crate::remote::class::statics;
 
 /// Proxy types by the address of the proxied type, with a weak reference that tells whether that
 /// address still means the same type.
@@ -67,9 +68,9 @@ pub(super) fn deferred_type<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyType>
 }
 
 /// Whether `class` has the special method `name`, as the interpreter looks it up.
-fn has(class: &Bound<'_, PyType>, name: &str) -> bool {
-    class.mro().iter().any(|base| base.getattr("__dict__").and_then(|dict| dict.contains(name)).unwrap_or(false))
-        && !class.getattr(name).is_ok_and(|value| value.is_none())
+pub(super) fn has(class: &Bound<'_, PyType>, name: &str) -> bool {
+    let name = PyString::intern(class.py(), name);
+    statics::lookup(class, name.as_any()).is_ok_and(|found| found.is_some_and(|found| !found.is_none()))
 }
 
 fn make<'py>(declared: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
