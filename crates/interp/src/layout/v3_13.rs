@@ -1,0 +1,349 @@
+//! CPython 3.13. Headers: `Include/internal/pycore_frame.h`, `cpython/pystate.h`, `cpython/code.h`, `opcode_ids.h`.
+//!
+//! Against 3.12: the thread points at its frame itself; the frame's executable may be something
+//! else than code; `instr_ptr` replaces `prev_instr`; keyword calls are `CALL_KW`; opcodes are
+//! renumbered; `_PyRuntime` begins with `_Py_DebugOffsets`.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::mem::offset_of;
+
+use pyo3_ffi::{PyObject, PyVarObject};
+
+use super::{Jump, Op};
+
+/// The minor version of this layout.
+pub(crate) const MINOR: u32 = 13;
+
+/// `_PyInterpreterFrame`.
+#[repr(C)]
+pub(crate) struct Frame {
+    pub(crate) code: *mut PyObject,
+    pub(crate) previous: *mut Frame,
+    pub(crate) function: *mut PyObject,
+    pub(crate) globals: *mut PyObject,
+    pub(crate) builtins: *mut PyObject,
+    pub(crate) locals: *mut PyObject,
+    pub(crate) object: *mut PyObject,
+    pub(crate) instruction: *const u16,
+    pub(crate) stacktop: c_int,
+    pub(crate) return_offset: u16,
+    pub(crate) owner: c_char,
+    pub(crate) localsplus: [*mut PyObject; 1],
+}
+
+/// `PyCodeObject`.
+#[repr(C)]
+pub(crate) struct Code {
+    pub(crate) base: PyVarObject,
+    pub(crate) consts: *mut PyObject,
+    pub(crate) names: *mut PyObject,
+    pub(crate) exceptiontable: *mut PyObject,
+    pub(crate) flags: c_int,
+    pub(crate) argcount: c_int,
+    pub(crate) posonlyargcount: c_int,
+    pub(crate) kwonlyargcount: c_int,
+    pub(crate) stacksize: c_int,
+    pub(crate) firstlineno: c_int,
+    pub(crate) nlocalsplus: c_int,
+    pub(crate) framesize: c_int,
+    pub(crate) nlocals: c_int,
+    pub(crate) ncellvars: c_int,
+    pub(crate) nfreevars: c_int,
+    pub(crate) version: u32,
+    pub(crate) localsplusnames: *mut PyObject,
+    pub(crate) localspluskinds: *mut PyObject,
+    pub(crate) filename: *mut PyObject,
+    pub(crate) name: *mut PyObject,
+    pub(crate) qualname: *mut PyObject,
+    pub(crate) linetable: *mut PyObject,
+    pub(crate) weakreflist: *mut PyObject,
+    pub(crate) executors: *mut c_void,
+    pub(crate) cached: *mut c_void,
+    pub(crate) instrumentation_version: u64,
+    pub(crate) monitoring: *mut c_void,
+    pub(crate) firsttraceable: c_int,
+    pub(crate) extra: *mut c_void,
+    pub(crate) adaptive: [u16; 1],
+}
+
+/// `PyThreadState`, up to its frames.
+#[repr(C)]
+pub(crate) struct Thread {
+    before: [u8; 72],
+    pub(crate) current_frame: *mut Frame,
+}
+
+impl Thread {
+    /// The innermost frame.
+    ///
+    /// # Safety
+    /// The thread state is alive and the GIL is held.
+    pub(crate) unsafe fn frame(&self) -> *mut Frame {
+        self.current_frame
+    }
+
+    /// Whether a trace or profile function is watching this thread.
+    ///
+    /// # Safety
+    /// The thread state is alive and the GIL is held.
+    pub(crate) unsafe fn is_traced(&self) -> bool {
+        // Tracing is done by instrumented opcodes.
+        false
+    }
+}
+
+/// `CALL`, of which the next is the form specialised for `type(x)`.
+pub(crate) const TYPE_CALL_BASE: u8 = 53;
+/// `CALL_TYPE_1`.
+pub(crate) const TYPE_CALL: u8 = 181;
+/// `CALL`: what a specialised call goes back to.
+pub(crate) const TYPE_CALL_GENERIC: u8 = 53;
+/// The counter that goes with it. `adaptive_counter_warmup()`.
+pub(crate) const TYPE_CALL_COUNTER: u16 = (1 << 4) | 1;
+
+/// From here on opcodes report to `sys.monitoring` before they do their work.
+pub(crate) const INSTRUMENTED: u8 = 236;
+
+/// The meaning of a base opcode.
+pub(crate) const fn op(opcode: u8) -> Op {
+    match opcode {
+        26 => Op::MakeFunction,
+        30 => Op::Nop,
+        34 => Op::PushNull,
+        46 => Op::BuildConstKeyMap,
+        47 => Op::BuildList,
+        48 => Op::BuildMap,
+        49 => Op::BuildSet,
+        50 => Op::BuildSlice,
+        52 => Op::BuildTuple,
+        53 => Op::Call,
+        57 => Op::CallKw,
+        61 => Op::Copy,
+        71 => Op::ExtendedArg,
+        76 => Op::IsOp,
+        81 => Op::ListExtend,
+        82 => Op::LoadAttr,
+        83 => Op::LoadConst,
+        84 => Op::LoadDeref,
+        85 | 87 => Op::LoadFast,
+        88 => Op::LoadFastLoadFast,
+        91 => Op::LoadGlobal,
+        92 => Op::LoadName,
+        106 => Op::SetFunctionAttribute,
+        107 => Op::SetUpdate,
+        115 => Op::Swap,
+        _ => Op::Other,
+    }
+}
+
+/// Where a base opcode may continue besides the next instruction.
+pub(crate) const fn jump(opcode: u8) -> Jump {
+    match opcode {
+        72 | 79 | 97 | 98 | 99 | 100 | 104 => Jump::Forward,
+        77 | 78 => Jump::Backward,
+        _ => Jump::None,
+    }
+}
+
+/// Whether a base opcode never continues with the next instruction.
+pub(crate) const fn ends(opcode: u8) -> bool {
+    matches!(opcode, 22 | 36 | 77 | 78 | 79 | 101 | 102 | 103)
+}
+
+/// `RETURN_GENERATOR`, after which a value lies on the stack that its stack effect does not count.
+pub(crate) const RETURN_GENERATOR: u8 = 35;
+
+/// How many cache units follow a base opcode.
+pub(crate) const fn caches(opcode: u8) -> usize {
+    match opcode {
+        // BINARY_SUBSCR, STORE_SUBSCR, BINARY_OP, COMPARE_OP, CONTAINS_OP, FOR_ITER, JUMP_BACKWARD, LOAD_SUPER_ATTR, POP_JUMP_IF_FALSE, POP_JUMP_IF_NONE, POP_JUMP_IF_NOT_NONE, POP_JUMP_IF_TRUE, SEND, UNPACK_SEQUENCE
+        5 | 39 | 45 | 58 | 59 | 72 | 77 | 93 | 97 | 98 | 99 | 100 | 104 | 117 => 1,
+        // TO_BOOL, CALL
+        40 | 53 => 3,
+        // LOAD_GLOBAL, STORE_ATTR
+        91 | 108 => 4,
+        // LOAD_ATTR
+        82 => 9,
+        _ => 0,
+    }
+}
+
+/// `frame.owner` of a frame of a plain function.
+pub(crate) const OWNED_BY_THREAD: c_char = 0;
+/// `frame.owner` of a frame that lies in its generator or coroutine.
+pub(crate) const OWNED_BY_GENERATOR: c_char = 1;
+
+/// Each fact of this file beside the C expression that must have the same value.
+pub const CHECKS: &[(&str, usize)] = &[
+    (
+        "offsetof(_PyInterpreterFrame, f_executable)",
+        offset_of!(Frame, code),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, previous)",
+        offset_of!(Frame, previous),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, f_funcobj)",
+        offset_of!(Frame, function),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, f_globals)",
+        offset_of!(Frame, globals),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, f_builtins)",
+        offset_of!(Frame, builtins),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, f_locals)",
+        offset_of!(Frame, locals),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, frame_obj)",
+        offset_of!(Frame, object),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, instr_ptr)",
+        offset_of!(Frame, instruction),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, stacktop)",
+        offset_of!(Frame, stacktop),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, return_offset)",
+        offset_of!(Frame, return_offset),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, owner)",
+        offset_of!(Frame, owner),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, localsplus)",
+        offset_of!(Frame, localsplus),
+    ),
+    ("sizeof(_PyInterpreterFrame)", size_of::<Frame>()),
+    (
+        "offsetof(PyCodeObject, co_consts)",
+        offset_of!(Code, consts),
+    ),
+    ("offsetof(PyCodeObject, co_names)", offset_of!(Code, names)),
+    (
+        "offsetof(PyCodeObject, co_exceptiontable)",
+        offset_of!(Code, exceptiontable),
+    ),
+    ("offsetof(PyCodeObject, co_flags)", offset_of!(Code, flags)),
+    (
+        "offsetof(PyCodeObject, co_stacksize)",
+        offset_of!(Code, stacksize),
+    ),
+    (
+        "offsetof(PyCodeObject, co_firstlineno)",
+        offset_of!(Code, firstlineno),
+    ),
+    (
+        "offsetof(PyCodeObject, co_nlocalsplus)",
+        offset_of!(Code, nlocalsplus),
+    ),
+    (
+        "offsetof(PyCodeObject, co_localsplusnames)",
+        offset_of!(Code, localsplusnames),
+    ),
+    (
+        "offsetof(PyCodeObject, co_localspluskinds)",
+        offset_of!(Code, localspluskinds),
+    ),
+    (
+        "offsetof(PyCodeObject, co_executors)",
+        offset_of!(Code, executors),
+    ),
+    (
+        "offsetof(PyCodeObject, _co_monitoring)",
+        offset_of!(Code, monitoring),
+    ),
+    ("offsetof(PyCodeObject, co_extra)", offset_of!(Code, extra)),
+    (
+        "offsetof(PyCodeObject, co_code_adaptive)",
+        offset_of!(Code, adaptive),
+    ),
+    (
+        "offsetof(PyThreadState, current_frame)",
+        offset_of!(Thread, current_frame),
+    ),
+    ("RETURN_GENERATOR", RETURN_GENERATOR as usize),
+    ("FRAME_OWNED_BY_THREAD", OWNED_BY_THREAD as usize),
+    ("FRAME_OWNED_BY_GENERATOR", OWNED_BY_GENERATOR as usize),
+    ("sizeof(_Py_CODEUNIT)", size_of::<u16>()),
+    ("CALL", TYPE_CALL_BASE as usize),
+    ("CALL_TYPE_1", TYPE_CALL as usize),
+    (
+        "adaptive_counter_warmup().as_counter",
+        TYPE_CALL_COUNTER as usize,
+    ),
+    ("MIN_INSTRUMENTED_OPCODE", INSTRUMENTED as usize),
+    ("_PyOpcode_Caches[BUILD_CONST_KEY_MAP]", caches(46)),
+    ("_PyOpcode_Caches[BUILD_LIST]", caches(47)),
+    ("_PyOpcode_Caches[BUILD_MAP]", caches(48)),
+    ("_PyOpcode_Caches[BUILD_SET]", caches(49)),
+    ("_PyOpcode_Caches[BUILD_SLICE]", caches(50)),
+    ("_PyOpcode_Caches[BUILD_TUPLE]", caches(52)),
+    ("_PyOpcode_Caches[CALL]", caches(53)),
+    ("_PyOpcode_Caches[COPY]", caches(61)),
+    ("_PyOpcode_Caches[EXTENDED_ARG]", caches(71)),
+    ("_PyOpcode_Caches[IS_OP]", caches(76)),
+    ("_PyOpcode_Caches[LIST_EXTEND]", caches(81)),
+    ("_PyOpcode_Caches[LOAD_ATTR]", caches(82)),
+    ("_PyOpcode_Caches[LOAD_CONST]", caches(83)),
+    ("_PyOpcode_Caches[LOAD_DEREF]", caches(84)),
+    ("_PyOpcode_Caches[LOAD_FAST]", caches(85)),
+    ("_PyOpcode_Caches[LOAD_FAST_CHECK]", caches(87)),
+    ("_PyOpcode_Caches[LOAD_GLOBAL]", caches(91)),
+    ("_PyOpcode_Caches[LOAD_NAME]", caches(92)),
+    ("_PyOpcode_Caches[MAKE_FUNCTION]", caches(26)),
+    ("_PyOpcode_Caches[NOP]", caches(30)),
+    ("_PyOpcode_Caches[PUSH_NULL]", caches(34)),
+    ("_PyOpcode_Caches[SET_UPDATE]", caches(107)),
+    ("_PyOpcode_Caches[SWAP]", caches(115)),
+    ("_PyOpcode_Caches[CALL_KW]", caches(57)),
+    ("_PyOpcode_Caches[SET_FUNCTION_ATTRIBUTE]", caches(106)),
+    ("_PyOpcode_Caches[LOAD_FAST_LOAD_FAST]", caches(88)),
+    ("BUILD_CONST_KEY_MAP", number(Op::BuildConstKeyMap, 46)),
+    ("BUILD_LIST", number(Op::BuildList, 47)),
+    ("BUILD_MAP", number(Op::BuildMap, 48)),
+    ("BUILD_SET", number(Op::BuildSet, 49)),
+    ("BUILD_SLICE", number(Op::BuildSlice, 50)),
+    ("BUILD_TUPLE", number(Op::BuildTuple, 52)),
+    ("CALL", number(Op::Call, 53)),
+    ("COPY", number(Op::Copy, 61)),
+    ("EXTENDED_ARG", number(Op::ExtendedArg, 71)),
+    ("IS_OP", number(Op::IsOp, 76)),
+    ("LIST_EXTEND", number(Op::ListExtend, 81)),
+    ("LOAD_ATTR", number(Op::LoadAttr, 82)),
+    ("LOAD_CONST", number(Op::LoadConst, 83)),
+    ("LOAD_DEREF", number(Op::LoadDeref, 84)),
+    ("LOAD_FAST", number(Op::LoadFast, 85)),
+    ("LOAD_FAST_CHECK", number(Op::LoadFast, 87)),
+    ("LOAD_GLOBAL", number(Op::LoadGlobal, 91)),
+    ("LOAD_NAME", number(Op::LoadName, 92)),
+    ("MAKE_FUNCTION", number(Op::MakeFunction, 26)),
+    ("NOP", number(Op::Nop, 30)),
+    ("PUSH_NULL", number(Op::PushNull, 34)),
+    ("SET_UPDATE", number(Op::SetUpdate, 107)),
+    ("SWAP", number(Op::Swap, 115)),
+    ("CALL_KW", number(Op::CallKw, 57)),
+    (
+        "SET_FUNCTION_ATTRIBUTE",
+        number(Op::SetFunctionAttribute, 106),
+    ),
+    ("LOAD_FAST_LOAD_FAST", number(Op::LoadFastLoadFast, 88)),
+];
+
+/// The opcode itself, if this file gives it this meaning; zero, which is none of them, if not.
+const fn number(meaning: Op, opcode: u8) -> usize {
+    if op(opcode) as u8 == meaning as u8 {
+        opcode as usize
+    } else {
+        0
+    }
+}
