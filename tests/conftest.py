@@ -164,7 +164,7 @@ def no_leaks():
 
 @pytest.fixture
 def python():
-    """`python(source, *arguments, **options)` runs a program of its own and returns what it said."""
+    """`python(source, *arguments, **options)` runs a program in a process of its own."""
 
     def run(source, *arguments, timeout=30, **options):
         options.setdefault("input", "")
