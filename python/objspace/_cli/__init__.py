@@ -151,13 +151,9 @@ def run(argv: Sequence[str]) -> int:
 
 def version() -> str:
     """The version of the installed package."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
+    from objspace import __version__
 
-    try:
-        return installed("objspace")
-    except PackageNotFoundError:
-        return "(not installed)"
+    return __version__
 
 
 def one_line(error: BaseException) -> str:
