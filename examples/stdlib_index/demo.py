@@ -10,55 +10,58 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PARSE_TIMEOUT = 40
-CLIENT_TIMEOUT = 60
+# What three processes print is to appear in the order in which it is printed.
+ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1"}
+LONGEST_CLIENT = 40
 
 
 def main():
     started = time.monotonic()
-    python = f"Python {'.'.join(map(str, sys.version_info[:3]))}"
-    print(f"Server: {python} parses its standard library", flush=True)
-    # Output of three processes is to appear in the order in which it is written.
-    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    problem = run()
+    if problem:
+        print(f"demo failed: {problem}", file=sys.stderr)
+        return 1
+    print(f"\nDone in {time.monotonic() - started:.1f} s; both processes have ended.")
+    return 0
+
+
+def run():
+    """Runs both processes; returns what went wrong, or None."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    print(f"Server: Python {python} parses its standard library", flush=True)
     server = subprocess.Popen(
         [sys.executable, str(HERE / "server" / "main.py")],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=env,
+        env=ENVIRONMENT,
     )
     try:
         url = server.stdout.readline().strip()
         if not url:
-            print(f"demo failed: the server ended with {server.wait(10)}", file=sys.stderr)
-            return 1
+            return f"the server ended early, with {server.wait(10)}"
         print(f"Server: process {server.pid} listens at {url}", flush=True)
         client = subprocess.run(
             [sys.executable, str(HERE / "client" / "explore.py"), url],
-            env=env,
-            timeout=CLIENT_TIMEOUT,
+            stdin=subprocess.DEVNULL,
+            timeout=LONGEST_CLIENT,
             check=False,
+            env=ENVIRONMENT,
         )
-        if server.poll() is not None:
-            print(f"demo failed: the server ended with {server.returncode}", file=sys.stderr)
-            return 1
-    except subprocess.TimeoutExpired:
-        print(f"demo failed: the client took over {CLIENT_TIMEOUT} s", file=sys.stderr)
-        return 1
+        server.stdin.close()
+        server.wait(10)
+    except subprocess.TimeoutExpired as expired:
+        return f"{Path(expired.cmd[1]).name} took over {expired.timeout:.0f} s"
     finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            print("demo failed: the server had to be killed", file=sys.stderr)
-            client = None
+        server.kill()
+        server.wait()
         server.stdout.close()
-    if client is None or client.returncode or server.returncode:
-        code = client.returncode if client else "?"
-        print(f"demo failed: client {code}, server {server.returncode}", file=sys.stderr)
-        return 1
-    print(f"\nDone in {time.monotonic() - started:.1f} s; both processes have ended.")
-    return 0
+        server.stdin.close()
+    if client.returncode:
+        return f"the client ended with {client.returncode}"
+    if server.returncode:
+        return f"the server ended with {server.returncode}"
+    return None
 
 
 if __name__ == "__main__":

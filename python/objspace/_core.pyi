@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypedDict, final
+from typing import Any, Self, TypedDict, TypeVar, final
+
+_T = TypeVar("_T")
 
 __version__: str
 
@@ -88,6 +90,26 @@ class Server:
         /,
     ) -> None: ...
 
+@final
+class ProxyOperation:
+    @property
+    def proxyobj(self) -> Any: ...
+    @property
+    def opname(self) -> str: ...
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+    @property
+    def kwargs(self) -> dict[str, Any]: ...
+    @property
+    def obj(self) -> Any: ...
+    def delegate(self) -> Any: ...
+
+# The result is a T for every purpose but that of the type checker, which cannot know it.
+def tproxy(type: type[_T], controller: Callable[..., Any], /) -> _T: ...
+def get_tproxy_controller(obj: object, /) -> Callable[..., Any] | None: ...
+def make_proxy(
+    controller: Callable[[ProxyOperation], Any], *, type: type | None = None, obj: object = ...
+) -> Any: ...
 def connect(
     url: str,
     *,

@@ -1,7 +1,6 @@
 """The server: parses the standard library of this Python, then serves the index over TCP."""
 
 import pickle
-import signal
 import sys
 import sysconfig
 import time
@@ -86,11 +85,9 @@ def main():
     server = objspace.Server(names, "tcp://127.0.0.1:0", policy=objspace.Policy.full())
     server.start()
     print(server.address, flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        signal.pause()
-    finally:
-        server.close()
+    # Whoever started this process ends it by closing its standard input, or by dying.
+    sys.stdin.read()
+    server.close()
 
 
 if __name__ == "__main__":

@@ -151,34 +151,14 @@ def run(argv: Sequence[str]) -> int:
 
 def version() -> str:
     """The version of the installed package."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
+    from objspace import __version__
 
-    try:
-        return installed("objspace")
-    except PackageNotFoundError:
-        return "(not installed)"
+    return __version__
 
 
 def one_line(error: BaseException) -> str:
     """The message of an error, without line breaks; its class where it has no message."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def require_engine() -> None:
-    """Imports the engine, or says why this Python cannot have it."""
-    try:
-        import objspace._core  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "objspace._core":
-            raise Complaint(f"objspace needs the module {error.name}; install it") from error
-        raise Complaint(
-            f"no compiled engine for {sys.executable}, Python {'%d.%d' % sys.version_info[:2]}; "  # noqa: UP031
-            "objspace runs on CPython 3.11, 3.12 and 3.13: use one of them, and install it there "
-            "with 'pip install objspace'"
-        ) from error
-    except ImportError as error:
-        raise Complaint(one_line(error)) from error
 
 
 def explain(error: Exception, url: str, *, listening: bool) -> Complaint:

@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from objspace._cli import INTERRUPTED, OK, Complaint, explain, one_line, require_engine
+from objspace._cli import INTERRUPTED, OK, Complaint, explain, one_line
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -23,7 +23,6 @@ class Terminated(BaseException):
 
 def run(target: str, url: str, policy: str, quiet: bool) -> int:
     """Serves until it is told to stop; returns the exit code."""
-    require_engine()
     try:
         signal.signal(signal.SIGTERM, terminate)
         return serve(target, url, policy, quiet)

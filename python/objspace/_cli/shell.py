@@ -11,7 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from objspace._cli import FAILED, OK, explain, one_line, require_engine, version
+from objspace._cli import FAILED, OK, explain, one_line, version
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -23,7 +23,6 @@ DOTTED = re.compile(r"(?P<object>\w+(?:\.\w+)*)\.(?P<start>\w*)$")
 
 def run(url: str) -> int:
     """Connects, runs the prompt until its end, and returns the exit code."""
-    require_engine()
     import objspace
     from objspace.distributed import session_of
 

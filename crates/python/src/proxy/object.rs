@@ -19,6 +19,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use super::perform::perform;
 use super::table::{OpSet, opname};
 use super::types;
+use crate::remote::class::visible_metaclass;
 
 /// A pointer to a Python object, as slots take and return it.
 pub(super) type Object = *mut ffi::PyObject;
@@ -363,7 +364,7 @@ pub(super) unsafe extern "C" fn dealloc_proxy(object: Object) {
         let mut saved = [ptr::null_mut(); 3];
         if !error.is_null() {
             let [kind, value, traceback] = &mut saved;
-            #[expect(deprecated, reason = "its successor is not in CPython 3.11")]
+            #[allow(deprecated, reason = "its successor is not in CPython 3.11")]
             ffi::PyErr_Fetch(kind, value, traceback);
         }
         if (*class).tp_weaklistoffset != 0 {
@@ -386,7 +387,7 @@ pub(super) unsafe extern "C" fn dealloc_proxy(object: Object) {
         release(&loose);
         if !error.is_null() {
             let [kind, value, traceback] = saved;
-            #[expect(deprecated, reason = "its successor is not in CPython 3.11")]
+            #[allow(deprecated, reason = "its successor is not in CPython 3.11")]
             ffi::PyErr_Restore(kind, value, traceback);
         }
     }
@@ -501,11 +502,10 @@ unsafe fn call_controller(controller: Object, op: Op, args: &[Object], kwnames: 
         let positional = (args.len() - named + 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
         if args.len() + 2 <= ON_STACK {
             let mut values = [ptr::null_mut(); ON_STACK];
-            if let [_, name, rest @ ..] = &mut values {
-                *name = opname(op);
-                for (to, from) in rest.iter_mut().zip(args) {
-                    *to = *from;
-                }
+            let [_, name, rest @ ..] = &mut values;
+            *name = opname(op);
+            for (to, from) in rest.iter_mut().zip(args) {
+                *to = *from;
             }
             ffi::PyObject_Vectorcall(controller, values.as_ptr().add(1), positional, kwnames)
         } else {
@@ -610,7 +610,15 @@ unsafe fn classify(object: *mut ffi::PyObject) -> Answer {
     unsafe {
         let payload = Payload::find(object);
         if payload.is_null() {
-            return Answer::NotAProxy;
+            // The twin of a remote class shows another metaclass than it has; any class whose
+            // metaclass is `type` itself is none.
+            if ffi::PyType_Check(object) == 0 || ffi::Py_TYPE(object) == &raw mut ffi::PyType_Type {
+                return Answer::NotAProxy;
+            }
+            let class = Bound::from_borrowed_ptr(Python::assume_attached(), object);
+            let visible = class.cast::<PyType>().ok().and_then(visible_metaclass);
+            return visible
+                .map_or(Answer::NotAProxy, |visible| Answer::New(visible.into_ptr().cast()));
         }
         if !(*payload).is_deferred() {
             return Answer::Borrowed((*payload).declared.cast());

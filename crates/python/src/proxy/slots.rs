@@ -218,7 +218,7 @@ unsafe fn saved_error(any: bool) -> (Object, Object) {
     if any {
         // SAFETY: callers are attached; the three references are owned from here on.
         unsafe {
-            #[expect(deprecated, reason = "its successor is not in CPython 3.11")]
+            #[allow(deprecated, reason = "its successor is not in CPython 3.11")]
             ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut traceback);
             ffi::Py_XDECREF(traceback);
         }
