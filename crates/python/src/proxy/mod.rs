@@ -9,6 +9,7 @@ mod boundary;
 mod exceptions;
 mod object;
 mod perform;
+mod reduce;
 mod slots;
 mod table;
 mod tputil;

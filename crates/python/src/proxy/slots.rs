@@ -9,7 +9,7 @@ use pyo3::ffi;
 
 use super::object::{Object, Payload, declared_type, is_proxy, operate, settled};
 use super::perform::{arithmetic, count, not_implemented};
-use super::{exceptions, types};
+use super::{exceptions, reduce, types};
 
 const NO_NAMES: Object = ptr::null_mut();
 
@@ -354,6 +354,11 @@ pub(super) unsafe extern "C" fn get_attribute(slf: Object, name: Object) -> Obje
     unsafe {
         if is_name(name, c"__class__") {
             return declared_type(slf);
+        }
+        if is_name(name, c"__reduce_ex__")
+            && let Some(answer) = reduce::reducer(slf)
+        {
+            return answer;
         }
         if types::is_exception_class(ffi::Py_TYPE(slf))
             && let Some(answer) = exceptions::own_attribute(slf, name)

@@ -183,6 +183,7 @@ pub(super) const LOCAL: &[(&str, &str)] = &[
     ("__set_name__", "belongs to the class body that the proxy stands in: forwarded as an attribute"),
     ("__class_getitem__", "belongs to the class, which is real"),
     ("__prepare__", "belongs to the class, which is real"),
+    ("__reduce_ex__", "of a list, tuple or dict: built from the proxy's own operations, else forwarded"),
     ("__traceback__", "of an exception: what raising the proxy itself left there, else forwarded"),
     ("__context__", "of an exception: what raising the proxy itself left there, else forwarded"),
     ("__cause__", "of an exception: what raising the proxy itself left there, else forwarded"),
