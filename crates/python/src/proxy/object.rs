@@ -454,6 +454,20 @@ pub(super) fn guarded(py: Python<'_>, body: impl FnOnce() -> PyResult<Object>) -
 /// How many values a call to a controller can have before they are put on the heap.
 const ON_STACK: usize = 7;
 
+/// How many C calls an operation weighs against the interpreter's limit of recursion. Since CPython
+/// 3.12 that limit is one of the C stack, at ten thousand calls, for which the frames of an operation
+/// are too large: those of an unoptimised build are several times the size.
+fn recursion_weight() -> u32 {
+    // SAFETY: a constant of the running interpreter.
+    if unsafe { ffi::Py_Version } < 0x030c_0000 {
+        1
+    } else if cfg!(debug_assertions) {
+        16
+    } else {
+        3
+    }
+}
+
 /// The one gate: performs `op` on a proxy.
 ///
 /// `args` and `kwnames` follow the vectorcall convention: the values of the keyword arguments stand
@@ -472,8 +486,12 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
             cleared().restore(Python::assume_attached());
             return ptr::null_mut();
         }
-        if ffi::Py_EnterRecursiveCall(c" in an operation on a proxy".as_ptr()) != 0 {
-            return ptr::null_mut();
+        let weight = recursion_weight();
+        for entered in 0..weight {
+            if ffi::Py_EnterRecursiveCall(c" in an operation on a proxy".as_ptr()) != 0 {
+                (0..entered).for_each(|_| ffi::Py_LeaveRecursiveCall());
+                return ptr::null_mut();
+            }
         }
         ffi::Py_INCREF(controller);
         let native = (*payload).native;
@@ -485,7 +503,7 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
             })
         };
         ffi::Py_DECREF(controller);
-        ffi::Py_LeaveRecursiveCall();
+        (0..weight).for_each(|_| ffi::Py_LeaveRecursiveCall());
         result
     }
 }
