@@ -396,7 +396,7 @@ impl<'py> Builder<'_, 'py> {
             set_here(class, intern!(py, "__slots__").as_any(), Some(shown))?;
         }
         if self.has(flag::ABC) {
-            meta::abc_init(class)?;
+            meta::abc_registry(class)?;
         }
         if let Some(names) = extras.get(extra::ABSTRACT) {
             let names = PyFrozenSet::new(py, names.cast::<PyTuple>()?)?;

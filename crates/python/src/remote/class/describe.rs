@@ -66,13 +66,14 @@ pub(crate) fn describe<'py>(
         module: module.clone().map(Bound::into_any),
         file: None,
     };
+    let slotted = dict.contains(intern!(py, "__slots__"))?;
     let mut attributes = Vec::new();
     for (name, value) in &dict {
         let Ok(name) = name.cast_into::<PyString>() else {
             continue;
         };
         let Ok(text) = name.to_str() else { continue };
-        if TOLD.contains(&text) || (statics::is_member(&value) && statics::is_heap(class)) {
+        if TOLD.contains(&text) || (slotted && statics::is_member(&value)) {
             continue;
         }
         let member = match &members {
@@ -364,7 +365,6 @@ fn extras<'py>(
     }
     if let Some(names) = dict.get_item("__abstractmethods__")?
         && let Ok(names) = names.cast_exact::<pyo3::types::PyFrozenSet>()
-        && !names.is_empty()
     {
         extras.push((extra::ABSTRACT, PyTuple::new(py, names)?.into_any()));
     }

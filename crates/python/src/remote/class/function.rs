@@ -266,9 +266,14 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
                 }
     }
     if let Ok(class) = value.cast::<PyType>() {
-        return class_text(class);
+        return Ok(format!("<class '{}'>", class_text(class)?));
     }
-    if is_safe(value, 4) {
+    let class = statics::true_type(value);
+    if is_safe(value, 4)
+        || class
+            .module()
+            .is_ok_and(|module| module == "dataclasses" || module == "typing")
+    {
         return Ok(value.repr()?.to_string_lossy().into_owned());
     }
     if value.is_exact_instance_of::<PyFunction>() {
@@ -278,8 +283,33 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
             name.cast::<PyString>()?.to_string_lossy()
         ));
     }
-    let class = statics::true_type(value);
+    if let Some(text) = member_text(value, &class)? {
+        return Ok(text);
+    }
     Ok(format!("<{} object>", class_text(&class)?))
+}
+
+/// What an enum's member shows, read from its dict.
+fn member_text(value: &Bound<'_, PyAny>, class: &Bound<'_, PyType>) -> PyResult<Option<String>> {
+    let meta = statics::true_type(class.as_any());
+    if !meta.mro().contains(super::meta::enum_meta(value.py())?)? {
+        return Ok(None);
+    }
+    let (name, inner) = (
+        statics::instance_entry(value, "_name_")?,
+        statics::instance_entry(value, "_value_")?,
+    );
+    let (Some(name), Some(inner)) = (name, inner.filter(is_plain)) else {
+        return Ok(None);
+    };
+    let name = name
+        .cast::<PyString>()
+        .map_or_else(|_| "?".into(), |name| name.to_string_lossy());
+    Ok(Some(format!(
+        "<{}.{name}: {}>",
+        class.qualname()?.to_string_lossy(),
+        inner.repr()?.to_string_lossy()
+    )))
 }
 
 fn class_text(class: &Bound<'_, PyType>) -> PyResult<String> {
@@ -295,7 +325,8 @@ fn class_text(class: &Bound<'_, PyType>) -> PyResult<String> {
 }
 
 /// An annotation as a tuple: `("value", plain)`, `("class", builtin class)`, `("generic", origin,
-/// arguments)`, `("union", members)` or `("text", what repr would show)`. No annotation is `()`.
+/// arguments)`, `("union", members)`, `("typing", name)`, `("typing of", name, arguments)` or
+/// `("text", what repr would show)`. No annotation is `()`.
 pub(super) fn annotated<'py>(value: &Bound<'py, PyAny>, depth: u8) -> PyResult<Bound<'py, PyAny>> {
     static UNION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = value.py();
@@ -312,7 +343,10 @@ pub(super) fn annotated<'py>(value: &Bound<'py, PyAny>, depth: u8) -> PyResult<B
     if is_plain(value) {
         return Ok(("value", value).into_pyobject(py)?.into_any());
     }
-    if let Ok(class) = value.cast_exact::<PyType>() {
+    if let Some(name) = typing_name(value)? {
+        return Ok(("typing", name).into_pyobject(py)?.into_any());
+    }
+    if let Ok(class) = value.cast::<PyType>() {
         if !statics::is_heap(class) && class.module().is_ok_and(|module| module == "builtins") {
             return Ok(("class", class).into_pyobject(py)?.into_any());
         }
@@ -331,14 +365,60 @@ pub(super) fn annotated<'py>(value: &Bound<'py, PyAny>, depth: u8) -> PyResult<B
                 .into_any());
         }
     }
-    // The typing module's own objects show themselves; anything else is told by its class.
     let class = statics::true_type(value);
-    let text = if class.module().is_ok_and(|module| module == "typing") {
-        value.repr()?.to_string_lossy().into_owned()
+    if depth < 8 && class.module().is_ok_and(|module| module == "typing") {
+        let origin = statics::instance_entry(value, "__origin__")?;
+        let arguments = statics::instance_entry(value, "__args__")?;
+        if let (Some(origin), Some(arguments)) = (
+            origin,
+            arguments.filter(|found| found.is_exact_instance_of::<PyTuple>()),
+        ) {
+            let name = match typing_name(&origin)? {
+                Some(name) => Some(name),
+                // `List` of `list`.
+                None => statics::instance_entry(value, "_name")?
+                    .and_then(|name| name.extract::<String>().ok())
+                    .filter(|name| is_typing(py, name) && name != "Callable"),
+            };
+            if let Some(name) = name {
+                return Ok(("typing of", name, inner(arguments)?)
+                    .into_pyobject(py)?
+                    .into_any());
+            }
+        }
+    }
+    Ok(("text", text_of(value)?).into_pyobject(py)?.into_any())
+}
+
+/// The name of an object that the typing module exports.
+fn typing_name(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    let py = value.py();
+    let name = if let Ok(class) = value.cast::<PyType>() {
+        class.name()?.to_string_lossy().into_owned()
+    } else if statics::true_type(value)
+        .module()
+        .is_ok_and(|module| module == "typing")
+    {
+        match statics::instance_entry(value, "_name")? {
+            Some(name) => name.extract().unwrap_or_default(),
+            // Special forms have slots.
+            None => value
+                .getattr_opt("_name")?
+                .and_then(|name| name.extract().ok())
+                .unwrap_or_default(),
+        }
     } else {
-        text_of(value)?
+        return Ok(None);
     };
-    Ok(("text", text).into_pyobject(py)?.into_any())
+    let same = is_typing(py, &name) && py.import("typing")?.getattr(&*name)?.is(value);
+    Ok(same.then_some(name))
+}
+
+/// Whether the typing module exports that name.
+fn is_typing(py: Python<'_>, name: &str) -> bool {
+    py.import("typing")
+        .and_then(|typing| typing.getattr("__all__")?.contains(name))
+        .unwrap_or(false)
 }
 
 /// The annotation that a tuple of [`annotated`] stands for; `None` for no annotation.
@@ -385,6 +465,25 @@ pub(super) fn annotation<'py>(
                         .map(|member| text_of(member))
                         .collect::<PyResult<Vec<_>>>()?;
                     Bound::new(py, Text(texts.join(" | ")))?.into_any()
+                }
+            }
+        }
+        "typing" | "typing of" => {
+            let name: String = value.extract()?;
+            if !is_typing(py, &name) {
+                return Err(PyValueError::new_err(
+                    "an annotation names what typing does not have",
+                ));
+            }
+            let found = py.import("typing")?.getattr(&*name)?;
+            if tag == "typing" {
+                found
+            } else {
+                // A member that is a text may not be taken.
+                let arguments = PyTuple::new(py, inner(&described.get_item(2)?)?)?;
+                match found.get_item(&arguments) {
+                    Ok(made) => made,
+                    Err(_) => Bound::new(py, Text(format!("typing.{name}[...]")))?.into_any(),
                 }
             }
         }
