@@ -1,1 +1,35 @@
-"""objspace."""
+"""objspace: transparent proxies and remote objects as if local, on stock CPython.
+
+>>> import objspace
+>>> server = objspace.Server({"numbers": [3, 1, 2]}, "tcp://127.0.0.1:0").start()
+>>> remote = objspace.connect(server.address)
+>>> type(remote.numbers), sorted(remote.numbers)
+(<class 'list'>, [1, 2, 3])
+>>> server.close()
+"""
+
+from objspace._core import (
+    ConnectionLost,
+    ObjectNotFound,
+    Policy,
+    ProtocolError,
+    Server,
+    __version__,
+    connect,
+)
+import objspace.distributed as distributed
+from objspace._spawn import Child, spawn
+from objspace._serve import serve
+
+__all__ = [
+    "Child",
+    "ConnectionLost",
+    "ObjectNotFound",
+    "Policy",
+    "ProtocolError",
+    "Server",
+    "__version__",
+    "connect",
+    "serve",
+    "spawn",
+]

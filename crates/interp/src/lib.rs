@@ -1,2 +1,34 @@
-//! The only code of objspace that knows CPython's structs: layouts per minor version, the hook of
-//! `type(x)`, remote frames and a look at the caller's bytecode.
+//! The only code of objspace that knows CPython's structs.
+//!
+//! - [`supported`]: whether the running interpreter is one whose structs are known;
+//! - [`type_hook`]: `type(proxy)` answers the type that the proxy stands for;
+//! - [`frames`]: frame and code objects for code that runs elsewhere;
+//! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for.
+//!
+//! Everything here works on raw pointers of `pyo3-ffi` and is `unsafe` where it takes one. Two
+//! rules hold for every such function and are not repeated: the calling thread is attached to the
+//! interpreter (it holds the GIL), and object pointers are valid, borrowed references. A returned
+//! object is a new reference; a null pointer means that a Python exception is set.
+//!
+//! The structs are those of one minor version, chosen when this crate is compiled. Call
+//! [`supported`] once, at import, before anything else.
+
+#[cfg(Py_GIL_DISABLED)]
+compile_error!("objspace does not support free-threaded Python: its hooks rely on the GIL");
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("objspace knows the structs of 64-bit CPython only");
+
+mod analysis;
+mod bytecode;
+mod layout;
+mod sweep;
+mod thread;
+mod version;
+
+pub mod frames;
+pub mod lookahead;
+pub mod type_hook;
+
+pub use layout::CHECKS as LAYOUT_CHECKS;
+pub use version::supported;

@@ -5,6 +5,10 @@
 /// One operation on one object, as it travels: an open number with named values, so that a code
 /// of a newer peer survives decoding and can be refused by name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "an open number is complete by nature"
+)]
 pub struct Op(pub u8);
 
 macro_rules! operations {

@@ -1,18 +1,36 @@
 //! The extension module `objspace._core`. This file only declares the module.
-use pyo3::prelude::*;
 
+mod convert;
+mod proxy;
 mod remote;
+mod session;
+
+use pyo3::prelude::*;
 
 /// The compiled half of objspace; import `objspace` instead.
 #[pymodule(gil_used = true)]
 mod _core {
-    use super::*;
+    use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::proxy::{ProxyOperation, get_tproxy_controller, make_proxy, tproxy};
+    #[pymodule_export]
     use crate::remote::parts::_parts;
+    #[pymodule_export]
+    use crate::remote::view::RemoteView;
+    #[pymodule_export]
+    use crate::session::errors::{ConnectionLost, ObjectNotFound, ProtocolError};
+    #[pymodule_export]
+    use crate::session::policy::Policy;
+    #[pymodule_export]
+    use crate::session::server::Server;
+    #[pymodule_export]
+    use crate::session::{Session, connect, pair, session_of, session_over_fds};
 
     #[pymodule_init]
-    fn init(_m: &Bound<'_, PyModule>) -> PyResult<()> {
-        Ok(())
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        objspace_interp::supported().map_err(pyo3::exceptions::PyImportError::new_err)?;
+        crate::proxy::install_type_hook(module.py())?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

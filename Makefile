@@ -1,0 +1,166 @@
+# Two commands do everything, on a machine with Rust, CPython 3.11 and gcc:
+#
+#     make demo      builds, then shows the main job in two processes
+#     make test      builds and checks on each supported Python that is installed
+#
+# `make help` lists the rest. Everything lands in .venv/ and target/; each Python has a virtual
+# environment and a build folder of its own, so that building for one leaves the others as they are.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SUFFIXES:
+.PHONY: demo test help build lint fmt fmt-check ruff clippy mypy dependencies deny cargo-test \
+        pythons pip-install readme clean
+
+# The tags of the Pythons found, oldest first: py311 py312 py313.
+ifeq ($(origin PYTHONS), undefined)
+PYTHONS := $(shell tools/pythons --found)
+endif
+# The Python that runs the demo and the tools.
+FIRST := $(firstword $(PYTHONS))
+BIN := .venv/$(FIRST)/bin
+RESULTS := target/results
+
+ifeq ($(FIRST),)
+ifeq ($(filter help clean,$(MAKECMDGOALS)),)
+$(info $(shell tools/pythons | sed 's/$$/;/'))
+$(error No usable CPython found: objspace needs CPython 3.11, 3.12 or 3.13)
+endif
+endif
+
+step = @printf '\n== %s\n' "$(1)"
+
+SOURCES := Cargo.toml Cargo.lock pyproject.toml rust-toolchain.toml README.md \
+           $(shell find crates python -type f ! -name '*.so' ! -name '*.pyc')
+
+help:
+	@echo "make demo              build, then run the main job in two processes"
+	@echo "make test              every check, and the tests on each Python found ($(PYTHONS))"
+	@echo "make test-py311        the tests of one Python only; ARGS='-k name' goes to pytest"
+	@echo "make build             build and install into .venv/py3NN, for each Python found"
+	@echo "make lint              formatting, clippy, ruff, mypy, dependency rules"
+	@echo "make fmt               format the Rust and the Python code"
+	@echo "make readme            put the demo's output into README.md"
+	@echo "make clean             remove what was built; the next build starts from nothing"
+	@echo
+	@echo "PYTHONS='py312' make test  limits a command to some Pythons"
+
+# The cheapest checks come first; the first failure ends the run.
+test: pythons fmt-check ruff dependencies deny clippy cargo-test mypy $(PYTHONS:%=test-%) pip-install
+	$(call step,Pythons)
+	@tools/pythons | awk -F '\t' '{ printf "%-8s %s  %s\n", $$1, $$2, $$4 }'
+	$(call step,Results of pytest)
+	@$(BIN)/python tools/summary $(RESULTS) $(PYTHONS)
+
+pythons:
+	@tools/pythons | awk -F '\t' '{ printf "%-8s %s  %s\n", $$1, $$2, $$4 }'
+
+demo: .venv/$(FIRST)/installed
+	@$(BIN)/python examples/stdlib_index/demo.py
+
+readme: .venv/$(FIRST)/installed
+	@$(BIN)/python tools/refresh-readme
+
+build: $(PYTHONS:%=.venv/%/installed)
+
+## Environments, one for each Python
+
+.venv/%/created: tools/pythons
+	$(call step,$*: virtual environment)
+	@python=$$(tools/pythons --path $*); \
+	test -n "$$python" || { echo "no CPython for $*; make pythons says why" >&2; exit 1; }; \
+	rm -rf .venv/$*; "$$python" -m venv .venv/$*
+	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check \
+	    "$$(grep '^maturin==' requirements-dev.txt)"
+	@touch $@
+
+.venv/%/dev: .venv/%/created requirements-dev.txt
+	$(call step,$*: development tools)
+	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# One profile for the demo and the tests, so that the extension is built once for each Python.
+.venv/%/installed: .venv/%/created $(SOURCES)
+	$(call step,$*: build and install)
+	@rm -rf target/$*/wheels
+	@tools/with-python $* .venv/$*/bin/maturin build --release --locked \
+	    --interpreter .venv/$*/bin/python --out target/$*/wheels
+	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall \
+	    --no-deps target/$*/wheels/objspace-*.whl
+	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check \
+	    target/$*/wheels/objspace-*.whl
+	@touch $@
+
+.PRECIOUS: .venv/%/created .venv/%/dev .venv/%/installed
+
+## Checks that need no build of the extension
+
+lint: fmt-check ruff dependencies deny clippy mypy $(PYTHONS:%=clippy-%)
+
+fmt: .venv/$(FIRST)/dev
+	cargo fmt --all
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+
+fmt-check:
+	$(call step,cargo fmt)
+	@cargo fmt --all --check
+
+ruff: .venv/$(FIRST)/dev
+	$(call step,ruff)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+dependencies:
+	$(call step,crates without Python)
+	@tools/check-dependencies
+
+deny:
+	$(call step,cargo deny)
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --all-features check; \
+	else echo "not installed, skipped (cargo install cargo-deny)"; fi
+
+clippy:
+	$(call step,clippy: crates without Python)
+	@cargo clippy --locked --all-targets -- -D warnings
+
+cargo-test:
+	$(call step,cargo test: crates without Python)
+	@cargo test --locked --quiet
+
+mypy: .venv/$(FIRST)/dev .venv/$(FIRST)/installed
+	$(call step,mypy --strict)
+	@$(BIN)/mypy
+
+## Checks of one Python
+
+clippy-%: .venv/%/created
+	$(call step,$*: clippy)
+	@tools/with-python $* cargo clippy --locked --all-targets \
+	    -p objspace-interp -p objspace-python -- -D warnings
+
+layout-%: .venv/%/created
+	$(call step,$*: struct layouts against the installed headers)
+	@tools/layout-check .venv/$*/bin/python
+
+cargo-test-%: .venv/%/created
+	$(call step,$*: cargo test)
+	@tools/with-python $* cargo test --locked --quiet -p objspace-interp
+
+test-%: clippy-% layout-% cargo-test-% .venv/%/dev .venv/%/installed
+	$(call step,$*: pytest)
+	@mkdir -p $(RESULTS); rm -f $(RESULTS)/pytest-$*.xml
+	@.venv/$*/bin/python -I -m pytest --junitxml=$(RESULTS)/pytest-$*.xml $(ARGS)
+
+# What a user types, with the build backend that pip fetches by itself.
+pip-install: .venv/$(FIRST)/created
+	$(call step,$(FIRST): pip install .)
+	@rm -rf target/pip-install; .venv/$(FIRST)/bin/python -m venv target/pip-install
+	@CARGO_TARGET_DIR=$(CURDIR)/target/$(FIRST) target/pip-install/bin/python -m pip install \
+	    --quiet --disable-pip-version-check .
+	@cd target && pip-install/bin/objspace --version
+	@rm -rf target/pip-install
+
+clean:
+	rm -rf .venv target

@@ -1,0 +1,409 @@
+//! CPython 3.12. Headers: `Include/internal/pycore_frame.h`, `cpython/pystate.h`, `cpython/code.h`, `opcode.h`.
+//!
+//! Against 3.11: the frame begins with its code; frames of the C stack (owner 3) lie between
+//! those of Python; `PRECALL` and `LOAD_METHOD` are gone (the latter is a bit of `LOAD_ATTR`);
+//! instrumented opcodes appear (PEP 669).
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::offset_of;
+
+use pyo3_ffi::{PyObject, PyVarObject};
+
+use super::{Jump, Op};
+
+/// The minor version of this layout.
+pub(crate) const MINOR: u32 = 12;
+
+/// `_PyInterpreterFrame`.
+#[repr(C)]
+pub(crate) struct Frame {
+    pub(crate) code: *mut PyObject,
+    pub(crate) previous: *mut Self,
+    pub(crate) function: *mut PyObject,
+    pub(crate) globals: *mut PyObject,
+    pub(crate) builtins: *mut PyObject,
+    pub(crate) locals: *mut PyObject,
+    pub(crate) object: *mut PyObject,
+    pub(crate) instruction: *const u16,
+    pub(crate) stacktop: c_int,
+    pub(crate) return_offset: u16,
+    pub(crate) owner: c_char,
+    pub(crate) localsplus: [*mut PyObject; 1],
+}
+
+/// `PyCodeObject`.
+#[repr(C)]
+pub(crate) struct Code {
+    pub(crate) base: PyVarObject,
+    pub(crate) consts: *mut PyObject,
+    pub(crate) names: *mut PyObject,
+    pub(crate) exceptiontable: *mut PyObject,
+    pub(crate) flags: c_int,
+    pub(crate) argcount: c_int,
+    pub(crate) posonlyargcount: c_int,
+    pub(crate) kwonlyargcount: c_int,
+    pub(crate) stacksize: c_int,
+    pub(crate) firstlineno: c_int,
+    pub(crate) nlocalsplus: c_int,
+    pub(crate) framesize: c_int,
+    pub(crate) nlocals: c_int,
+    pub(crate) ncellvars: c_int,
+    pub(crate) nfreevars: c_int,
+    pub(crate) version: u32,
+    pub(crate) localsplusnames: *mut PyObject,
+    pub(crate) localspluskinds: *mut PyObject,
+    pub(crate) filename: *mut PyObject,
+    pub(crate) name: *mut PyObject,
+    pub(crate) qualname: *mut PyObject,
+    pub(crate) linetable: *mut PyObject,
+    pub(crate) weakreflist: *mut PyObject,
+    pub(crate) cached: *mut c_void,
+    pub(crate) instrumentation_version: u64,
+    pub(crate) monitoring: *mut c_void,
+    pub(crate) firsttraceable: c_int,
+    pub(crate) extra: *mut c_void,
+    pub(crate) adaptive: [u16; 1],
+}
+
+/// `PyThreadState`, up to its frames.
+#[repr(C)]
+pub(crate) struct Thread {
+    before: [u8; 56],
+    pub(crate) cframe: *const CFrame,
+}
+
+impl Thread {
+    /// The innermost frame.
+    ///
+    /// # Safety
+    /// The thread state is alive and the GIL is held.
+    pub(crate) unsafe fn frame(&self) -> *mut Frame {
+        // SAFETY: `cframe` is never null in a live thread state: it begins at its own root.
+        unsafe { (*self.cframe).current_frame }
+    }
+
+    /// Whether a trace or profile function is watching this thread.
+    ///
+    /// # Safety
+    /// The thread state is alive and the GIL is held.
+    pub(crate) unsafe fn is_traced(&self) -> bool {
+        // Tracing is done by instrumented opcodes.
+        false
+    }
+}
+
+/// `_PyCFrame`.
+#[repr(C)]
+pub(crate) struct CFrame {
+    pub(crate) current_frame: *mut Frame,
+}
+
+/// `CALL`, of which the next is the form specialised for `type(x)`.
+pub(crate) const TYPE_CALL_BASE: u8 = 171;
+/// `CALL_NO_KW_TYPE_1`.
+pub(crate) const TYPE_CALL: u8 = 56;
+/// `CALL`: what a specialised call goes back to.
+pub(crate) const TYPE_CALL_GENERIC: u8 = 171;
+/// The counter that goes with it. `adaptive_counter_warmup()`.
+pub(crate) const TYPE_CALL_COUNTER: u16 = (1 << 4) | 1;
+
+/// Modules with metaclasses that are flagged immutable: CPython warns when such a class is made
+/// while the flag is cleared on `type`, its base.
+pub(crate) const IMMUTABLE_METACLASSES: &[&CStr] = &[];
+
+unsafe extern "C" {
+    /// A slot for something of one's own in every code object of the interpreter.
+    #[link_name = "PyUnstable_Eval_RequestCodeExtraIndex"]
+    pub(crate) fn code_extra_index(free: unsafe extern "C" fn(*mut c_void)) -> isize;
+    /// What is in it, or null.
+    #[link_name = "PyUnstable_Code_GetExtra"]
+    pub(crate) fn code_get_extra(
+        code: *mut PyObject,
+        index: isize,
+        extra: *mut *mut c_void,
+    ) -> c_int;
+    /// Fills it.
+    #[link_name = "PyUnstable_Code_SetExtra"]
+    pub(crate) fn code_set_extra(code: *mut PyObject, index: isize, extra: *mut c_void) -> c_int;
+}
+
+/// `PyFrameObject`, up to its frame.
+#[repr(C)]
+pub(crate) struct FrameObject {
+    base: PyObject,
+    back: *mut PyObject,
+    pub(crate) frame: *mut Frame,
+}
+
+impl Code {
+    /// Whether `sys.monitoring` has ever had to do with this code.
+    pub(crate) fn is_monitored(&self) -> bool {
+        !self.monitoring.is_null()
+    }
+}
+
+/// From here on opcodes report to `sys.monitoring` before they do their work.
+pub(crate) const INSTRUMENTED: u8 = 237;
+
+/// Splits the argument of `LOAD_ATTR` into the index of its name and whether it fetches a method to
+/// call at once (which 3.11 has `LOAD_METHOD` for).
+pub(crate) const fn attribute(argument: u32) -> (u32, bool) {
+    (argument >> 1, argument & 1 != 0)
+}
+
+/// The meaning of a base opcode.
+pub(crate) const fn op(opcode: u8) -> Op {
+    match opcode {
+        2 => Op::PushNull,
+        9 => Op::Nop,
+        99 => Op::Swap,
+        100 => Op::LoadConst,
+        101 => Op::LoadName,
+        102 => Op::BuildTuple,
+        103 => Op::BuildList,
+        104 => Op::BuildSet,
+        105 => Op::BuildMap,
+        106 => Op::LoadAttr,
+        116 => Op::LoadGlobal,
+        117 => Op::Is,
+        120 => Op::Copy,
+        124 | 127 => Op::LoadFast,
+        132 => Op::MakeFunction,
+        133 => Op::BuildSlice,
+        136 => Op::LoadClosure,
+        137 => Op::LoadDeref,
+        144 => Op::ExtendedArg,
+        156 => Op::BuildConstKeyMap,
+        162 => Op::ListExtend,
+        163 => Op::SetUpdate,
+        171 => Op::Call,
+        172 => Op::KwNames,
+        _ => Op::Other,
+    }
+}
+
+/// Where a base opcode may continue besides the next instruction.
+pub(crate) const fn jump(opcode: u8) -> Jump {
+    match opcode {
+        93 | 110 | 114 | 115 | 123 | 128 | 129 => Jump::Forward,
+        134 | 140 => Jump::Backward,
+        _ => Jump::None,
+    }
+}
+
+/// Whether a base opcode never continues with the next instruction.
+pub(crate) const fn ends(opcode: u8) -> bool {
+    matches!(opcode, 3 | 83 | 110 | 119 | 121 | 130 | 134 | 140)
+}
+
+/// `RETURN_GENERATOR`, after which a value lies on the stack that its stack effect does not count.
+pub(crate) const RETURN_GENERATOR: u8 = 75;
+
+/// How many cache units follow a base opcode.
+pub(crate) const fn caches(opcode: u8) -> usize {
+    match opcode {
+        // BINARY_SUBSCR, STORE_SUBSCR, UNPACK_SEQUENCE, FOR_ITER, COMPARE_OP, BINARY_OP, SEND, LOAD_SUPER_ATTR
+        25 | 60 | 92 | 93 | 107 | 122 | 123 | 141 => 1,
+        // CALL
+        171 => 3,
+        // STORE_ATTR, LOAD_GLOBAL
+        95 | 116 => 4,
+        // LOAD_ATTR
+        106 => 9,
+        _ => 0,
+    }
+}
+
+/// `frame.owner` of a frame of a plain function.
+pub(crate) const OWNED_BY_THREAD: c_char = 0;
+/// `frame.owner` of a frame that lies in its generator or coroutine.
+pub(crate) const OWNED_BY_GENERATOR: c_char = 1;
+
+/// Each fact of this file beside the C expression that must have the same value.
+pub const CHECKS: &[(&str, usize)] = &[
+    (
+        "offsetof(_PyInterpreterFrame, f_code)",
+        offset_of!(Frame, code),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, previous)",
+        offset_of!(Frame, previous),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, f_funcobj)",
+        offset_of!(Frame, function),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, f_globals)",
+        offset_of!(Frame, globals),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, f_builtins)",
+        offset_of!(Frame, builtins),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, f_locals)",
+        offset_of!(Frame, locals),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, frame_obj)",
+        offset_of!(Frame, object),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, prev_instr)",
+        offset_of!(Frame, instruction),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, stacktop)",
+        offset_of!(Frame, stacktop),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, return_offset)",
+        offset_of!(Frame, return_offset),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, owner)",
+        offset_of!(Frame, owner),
+    ),
+    (
+        "offsetof(_PyInterpreterFrame, localsplus)",
+        offset_of!(Frame, localsplus),
+    ),
+    ("sizeof(_PyInterpreterFrame)", size_of::<Frame>()),
+    (
+        "offsetof(PyCodeObject, co_consts)",
+        offset_of!(Code, consts),
+    ),
+    ("offsetof(PyCodeObject, co_names)", offset_of!(Code, names)),
+    (
+        "offsetof(PyCodeObject, co_exceptiontable)",
+        offset_of!(Code, exceptiontable),
+    ),
+    ("offsetof(PyCodeObject, co_flags)", offset_of!(Code, flags)),
+    (
+        "offsetof(PyCodeObject, co_stacksize)",
+        offset_of!(Code, stacksize),
+    ),
+    (
+        "offsetof(PyCodeObject, co_firstlineno)",
+        offset_of!(Code, firstlineno),
+    ),
+    (
+        "offsetof(PyCodeObject, co_nlocalsplus)",
+        offset_of!(Code, nlocalsplus),
+    ),
+    (
+        "offsetof(PyCodeObject, co_localsplusnames)",
+        offset_of!(Code, localsplusnames),
+    ),
+    (
+        "offsetof(PyCodeObject, co_localspluskinds)",
+        offset_of!(Code, localspluskinds),
+    ),
+    (
+        "offsetof(PyCodeObject, _co_monitoring)",
+        offset_of!(Code, monitoring),
+    ),
+    ("offsetof(PyCodeObject, co_extra)", offset_of!(Code, extra)),
+    (
+        "offsetof(PyCodeObject, co_code_adaptive)",
+        offset_of!(Code, adaptive),
+    ),
+    (
+        "offsetof(PyThreadState, cframe)",
+        offset_of!(Thread, cframe),
+    ),
+    (
+        "offsetof(_PyCFrame, current_frame)",
+        offset_of!(CFrame, current_frame),
+    ),
+    (
+        "offsetof(PyFrameObject, f_frame)",
+        offset_of!(FrameObject, frame),
+    ),
+    ("RETURN_GENERATOR", RETURN_GENERATOR as usize),
+    ("FRAME_OWNED_BY_THREAD", OWNED_BY_THREAD as usize),
+    ("FRAME_OWNED_BY_GENERATOR", OWNED_BY_GENERATOR as usize),
+    ("sizeof(_Py_CODEUNIT)", size_of::<u16>()),
+    ("CALL", TYPE_CALL_BASE as usize),
+    ("CALL_NO_KW_TYPE_1", TYPE_CALL as usize),
+    ("adaptive_counter_warmup()", TYPE_CALL_COUNTER as usize),
+    ("MIN_INSTRUMENTED_OPCODE", INSTRUMENTED as usize),
+    ("_PyOpcode_Caches[BINARY_SUBSCR]", caches(25)),
+    ("_PyOpcode_Caches[STORE_SUBSCR]", caches(60)),
+    ("_PyOpcode_Caches[UNPACK_SEQUENCE]", caches(92)),
+    ("_PyOpcode_Caches[FOR_ITER]", caches(93)),
+    ("_PyOpcode_Caches[STORE_ATTR]", caches(95)),
+    ("_PyOpcode_Caches[LOAD_ATTR]", caches(106)),
+    ("_PyOpcode_Caches[COMPARE_OP]", caches(107)),
+    ("_PyOpcode_Caches[LOAD_GLOBAL]", caches(116)),
+    ("_PyOpcode_Caches[BINARY_OP]", caches(122)),
+    ("_PyOpcode_Caches[SEND]", caches(123)),
+    ("_PyOpcode_Caches[LOAD_SUPER_ATTR]", caches(141)),
+    ("_PyOpcode_Caches[CALL]", caches(171)),
+    ("BUILD_CONST_KEY_MAP", number(Op::BuildConstKeyMap, 156)),
+    ("BUILD_LIST", number(Op::BuildList, 103)),
+    ("BUILD_MAP", number(Op::BuildMap, 105)),
+    ("BUILD_SET", number(Op::BuildSet, 104)),
+    ("BUILD_SLICE", number(Op::BuildSlice, 133)),
+    ("BUILD_TUPLE", number(Op::BuildTuple, 102)),
+    ("CALL", number(Op::Call, 171)),
+    ("COPY", number(Op::Copy, 120)),
+    ("EXTENDED_ARG", number(Op::ExtendedArg, 144)),
+    ("IS_OP", number(Op::Is, 117)),
+    ("KW_NAMES", number(Op::KwNames, 172)),
+    ("LIST_EXTEND", number(Op::ListExtend, 162)),
+    ("LOAD_ATTR", number(Op::LoadAttr, 106)),
+    ("LOAD_CLOSURE", number(Op::LoadClosure, 136)),
+    ("LOAD_CONST", number(Op::LoadConst, 100)),
+    ("LOAD_DEREF", number(Op::LoadDeref, 137)),
+    ("LOAD_FAST", number(Op::LoadFast, 124)),
+    ("LOAD_FAST_CHECK", number(Op::LoadFast, 127)),
+    ("LOAD_GLOBAL", number(Op::LoadGlobal, 116)),
+    ("LOAD_NAME", number(Op::LoadName, 101)),
+    ("MAKE_FUNCTION", number(Op::MakeFunction, 132)),
+    ("NOP", number(Op::Nop, 9)),
+    ("PUSH_NULL", number(Op::PushNull, 2)),
+    ("SET_UPDATE", number(Op::SetUpdate, 163)),
+    ("SWAP", number(Op::Swap, 99)),
+    ("INTERPRETER_EXIT", ending(3)),
+    ("RETURN_VALUE", ending(83)),
+    ("FOR_ITER", jumping(93, Jump::Forward)),
+    ("JUMP_FORWARD", jumping(110, Jump::Forward)),
+    ("JUMP_FORWARD", ending(110)),
+    ("POP_JUMP_IF_FALSE", jumping(114, Jump::Forward)),
+    ("POP_JUMP_IF_TRUE", jumping(115, Jump::Forward)),
+    ("RERAISE", ending(119)),
+    ("RETURN_CONST", ending(121)),
+    ("SEND", jumping(123, Jump::Forward)),
+    ("POP_JUMP_IF_NOT_NONE", jumping(128, Jump::Forward)),
+    ("POP_JUMP_IF_NONE", jumping(129, Jump::Forward)),
+    ("RAISE_VARARGS", ending(130)),
+    ("JUMP_BACKWARD_NO_INTERRUPT", jumping(134, Jump::Backward)),
+    ("JUMP_BACKWARD_NO_INTERRUPT", ending(134)),
+    ("JUMP_BACKWARD", jumping(140, Jump::Backward)),
+    ("JUMP_BACKWARD", ending(140)),
+];
+
+/// The opcode itself, if this file gives it this meaning; zero, which is none of them, if not.
+const fn number(meaning: Op, opcode: u8) -> usize {
+    if op(opcode) as u8 == meaning as u8 {
+        opcode as usize
+    } else {
+        0
+    }
+}
+
+/// The opcode, if this file gives it this jump.
+const fn jumping(opcode: u8, direction: Jump) -> usize {
+    if jump(opcode) as u8 == direction as u8 {
+        opcode as usize
+    } else {
+        0
+    }
+}
+
+/// The opcode, if this file says that it never continues.
+const fn ending(opcode: u8) -> usize {
+    if ends(opcode) { opcode as usize } else { 0 }
+}

@@ -1,0 +1,6 @@
+//! Values between Python and the wire.
+pub(crate) mod decode;
+pub(crate) mod encode;
+pub(crate) mod named;
+pub(crate) mod types;
+pub(crate) mod values;

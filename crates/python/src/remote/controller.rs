@@ -1,0 +1,305 @@
+//! What a remote object does with an operation: answer it here if the answer is certain, fetch one
+//! snapshot if all the contents are needed, else send it to the process where the object lives.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use objspace_interp::lookahead;
+use objspace_proto::{FetchKind, ImportId, Kind, Op, OutgoingTarget};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
+
+use super::class::statics;
+use crate::proxy::{self, Native, ProxyRef};
+use crate::session::connection::Connection;
+
+/// Where a proxy's object lives. The controller of every remote object.
+#[pyclass(frozen, module = "objspace._core", name = "RemoteReference")]
+pub(crate) struct Remote {
+    connection: Arc<Connection>,
+    import: ImportId,
+    kind: Kind,
+}
+
+impl Remote {
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    pub(crate) fn import(&self) -> ImportId {
+        self.import
+    }
+
+    pub(crate) fn target(&self) -> OutgoingTarget {
+        OutgoingTarget::Import(self.import)
+    }
+}
+
+/// An attribute of a remote object that the caller's next instruction calls: the fetch and the call
+/// go in one message.
+#[pyclass(frozen, module = "objspace._core", name = "DeferredAttribute")]
+struct Deferred {
+    object: Py<PyAny>,
+    name: Py<PyString>,
+}
+
+/// Stands for a remote object that has no proxy of its own: the original of an exception.
+#[pyclass(frozen, module = "objspace._core", name = "RemoteHandle", weakref)]
+pub(crate) struct Handle {
+    remote: Py<Remote>,
+    /// Its own address, under which it is bound in the table of imports.
+    address: AtomicU64,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let remote = self.remote.get();
+        remote.connection.link.forget(remote.import, self.address.load(Ordering::Relaxed));
+    }
+}
+
+static REMOTE: Native = Native { operate, dropped, resolve: never_deferred };
+static DEFERRED: Native = Native { operate: operate_deferred, dropped: dropped_deferred, resolve: resolve_deferred };
+
+/// The remote reference behind a proxy, if it is the proxy of a remote object. A deferred attribute
+/// is fetched first.
+pub(crate) fn remote_of<'py>(proxy: &ProxyRef<'py>, py: Python<'py>) -> PyResult<Option<Bound<'py, Remote>>> {
+    if proxy.is_native(&DEFERRED) {
+        let resolved = proxy.resolved(py)?;
+        return Ok(proxy::as_proxy(&resolved).and_then(|inner| remote_controller(&inner)));
+    }
+    Ok(remote_controller(proxy))
+}
+
+fn remote_controller<'py>(proxy: &ProxyRef<'py>) -> Option<Bound<'py, Remote>> {
+    if !proxy.is_native(&REMOTE) {
+        return None;
+    }
+    proxy.controller()?.cast_into::<Remote>().ok()
+}
+
+/// The remote reference behind a bare handle.
+pub(crate) fn remote_handle<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, Remote>> {
+    let handle = object.cast::<Handle>().ok()?;
+    Some(handle.get().remote.bind(object.py()).clone())
+}
+
+/// The proxy for a reference that has arrived.
+pub(crate) fn import<'py>(
+    connection: &Arc<Connection>,
+    py: Python<'py>,
+    id: ImportId,
+    kind: Kind,
+    class: &Bound<'py, PyType>,
+) -> PyResult<Bound<'py, PyAny>> {
+    connection.import(py, id, || {
+        let controller = Py::new(py, Remote { connection: Arc::clone(connection), import: id, kind })?;
+        proxy::new_proxy(py, class, controller.into_any(), Some(&REMOTE)).map(|proxy| proxy.into_bound(py))
+    })
+}
+
+/// The handle for a reference that has arrived.
+pub(crate) fn import_handle<'py>(
+    connection: &Arc<Connection>,
+    py: Python<'py>,
+    id: ImportId,
+) -> PyResult<Bound<'py, PyAny>> {
+    connection.import(py, id, || {
+        let remote = Py::new(py, Remote { connection: Arc::clone(connection), import: id, kind: Kind::EXCEPTION })?;
+        let handle = Bound::new(py, Handle { remote, address: AtomicU64::new(0) })?;
+        handle.get().address.store(handle.as_ptr() as u64, Ordering::Relaxed);
+        Ok(handle.into_any())
+    })
+}
+
+fn reference<'a, 'py>(controller: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Remote>> {
+    controller
+        .cast::<Remote>()
+        .map_err(|_| PyRuntimeError::new_err("objspace: a remote proxy without its reference; please report this"))
+}
+
+fn dropped(controller: *mut ffi::PyObject, proxy: *mut ffi::PyObject) {
+    // SAFETY: called first thing in the proxy's destructor, attached, with the proxy's own
+    // controller, which is still alive; the result is not kept beyond this function.
+    let controller = unsafe { Bound::from_borrowed_ptr(Python::assume_attached(), controller) };
+    if let Ok(remote) = controller.cast::<Remote>() {
+        let remote = remote.get();
+        remote.connection.link.forget(remote.import, proxy as u64);
+    }
+}
+
+fn never_deferred<'py>(_: Python<'py>, _: &Bound<'py, PyAny>, _: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    Err(PyRuntimeError::new_err("objspace: a proxy of unknown type; please report this"))
+}
+
+/// An operation on a remote object.
+fn operate<'py>(
+    py: Python<'py>,
+    proxy: &Bound<'py, PyAny>,
+    controller: &Bound<'py, PyAny>,
+    op: Op,
+    args: &[Bound<'py, PyAny>],
+    keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+) -> PyResult<Bound<'py, PyAny>> {
+    let remote = reference(controller)?.get();
+    match op {
+        Op::GETATTR => {
+            if let [name] = args
+                && let Ok(name) = name.cast_exact::<PyString>()
+            {
+                return getattr(py, proxy, remote, name);
+            }
+        }
+        Op::ITER if is_container(remote.kind) => return snapshot(py, remote)?.try_iter().map(Bound::into_any),
+        Op::ITER if is_iterator(remote.kind) => return Ok(proxy.clone()),
+        Op::REVERSED if is_container(remote.kind) => {
+            return py.import("builtins")?.call_method1("reversed", (snapshot(py, remote)?,));
+        }
+        Op::EQ | Op::NE | Op::LT | Op::LE | Op::GT | Op::GE => return compare(py, proxy, remote, op, args, keywords),
+        Op::HASH if remote.kind == Kind::INSTANCE && default_special(proxy, "__hash__")? => {
+            return identity_hash(proxy);
+        }
+        Op::ADD | Op::MUL | Op::AND | Op::OR | Op::SUB | Op::XOR if is_container(remote.kind) => {
+            // A new container, made of all the contents: it is made here, of one snapshot.
+            if let ([other], Some(name)) = (args, op.name()) {
+                let contents = snapshot(py, remote)?;
+                return contents.get_type().call_method1(name, (&contents, materialised(other)?));
+            }
+        }
+        _ => {}
+    }
+    remote.connection.call(py, remote.target(), op, args, keywords)
+}
+
+/// `proxy.name`: deferred if the caller's next instructions call it at once.
+fn getattr<'py>(
+    py: Python<'py>,
+    proxy: &Bound<'py, PyAny>,
+    remote: &Remote,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: attached, with the very arguments of the attribute slot that is being called.
+    if unsafe { lookahead::method_call_position(proxy.as_ptr(), name.as_ptr()) } {
+        let deferred = Deferred { object: proxy.clone().unbind(), name: name.clone().unbind() };
+        let controller = Py::new(py, deferred)?.into_any();
+        return proxy::new_deferred(py, controller, &DEFERRED).map(|deferred| deferred.into_bound(py));
+    }
+    remote.connection.call(py, remote.target(), Op::GETATTR, std::slice::from_ref(name.as_any()), &[])
+}
+
+/// The whole contents, by one message.
+pub(crate) fn snapshot<'py>(py: Python<'py>, remote: &Remote) -> PyResult<Bound<'py, PyAny>> {
+    remote.connection.fetch(py, remote.target(), FetchKind::CONTENTS, &[], &[])
+}
+
+/// `other`, or its contents if it is itself a remote container.
+fn materialised<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = other.py();
+    if let Some(proxy) = proxy::as_proxy(other)
+        && let Some(remote) = remote_of(&proxy, py)?
+        && is_container(remote.get().kind)
+    {
+        return snapshot(py, remote.get());
+    }
+    Ok(other.clone())
+}
+
+/// Comparisons: of containers over one snapshot, of plain objects by identity, else over there.
+fn compare<'py>(
+    py: Python<'py>,
+    proxy: &Bound<'py, PyAny>,
+    remote: &Remote,
+    op: Op,
+    args: &[Bound<'py, PyAny>],
+    keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+) -> PyResult<Bound<'py, PyAny>> {
+    let ([other], Some(name)) = (args, op.name()) else {
+        return Err(PyTypeError::new_err("a comparison takes one operand"));
+    };
+    if proxy.is(other) && matches!(op, Op::EQ | Op::NE) && (is_container(remote.kind) || default_special(proxy, name)?) {
+        return Ok((op == Op::EQ).into_pyobject(py)?.to_owned().into_any());
+    }
+    if is_container(remote.kind) {
+        let there = proxy::as_proxy(other).map(|other| remote_of(&other, py)).transpose()?.flatten();
+        let both_there = there.is_some_and(|other| Arc::ptr_eq(&other.get().connection, &remote.connection));
+        if !both_there {
+            let contents = snapshot(py, remote)?;
+            return contents.get_type().call_method1(name, (&contents, materialised(other)?));
+        }
+    } else if default_special(proxy, name)? {
+        return Ok(py.NotImplemented().into_bound(py));
+    }
+    remote.connection.call(py, remote.target(), op, args, keywords)
+}
+
+/// Whether the class of `proxy` leaves a special method to `object`.
+fn default_special(proxy: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
+    let py = proxy.py();
+    let Some(class) = proxy::as_proxy(proxy).map(|proxy| proxy.declared(py)).transpose()? else {
+        return Ok(false);
+    };
+    let object = py.get_type::<PyAny>();
+    let own = statics::lookup(&class, PyString::intern(py, name).as_any())?;
+    Ok(match (own, statics::own(&object, name)?) {
+        (Some(own), Some(default)) => own.is(&default),
+        (own, _) => own.is_none(),
+    })
+}
+
+fn identity_hash<'py>(proxy: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // The same remote object has the same proxy while one is alive, so that its address serves.
+    let address = (proxy.as_ptr() as usize).rotate_right(4);
+    Ok(address.cast_signed().into_pyobject(proxy.py())?.into_any())
+}
+
+fn is_container(kind: Kind) -> bool {
+    matches!(kind, Kind::LIST | Kind::DICT | Kind::SET | Kind::FROZENSET | Kind::TUPLE | Kind::BYTEARRAY)
+}
+
+fn is_iterator(kind: Kind) -> bool {
+    matches!(kind, Kind::GENERATOR | Kind::ITERATOR)
+}
+
+// ------------------------------------------------------------------ deferred attributes
+
+fn deferred_parts<'a, 'py>(controller: &'a Bound<'py, PyAny>) -> PyResult<(&'a Deferred, Bound<'py, Remote>)> {
+    let py = controller.py();
+    let broken = || PyRuntimeError::new_err("objspace: a deferred attribute without its object; please report this");
+    let deferred = controller.cast::<Deferred>().map_err(|_| broken())?.get();
+    let remote = proxy::as_proxy(deferred.object.bind(py)).and_then(|proxy| remote_controller(&proxy));
+    Ok((deferred, remote.ok_or_else(broken)?))
+}
+
+fn operate_deferred<'py>(
+    py: Python<'py>,
+    _proxy: &Bound<'py, PyAny>,
+    controller: &Bound<'py, PyAny>,
+    op: Op,
+    args: &[Bound<'py, PyAny>],
+    keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+) -> PyResult<Bound<'py, PyAny>> {
+    if op != Op::CALL {
+        return Err(PyRuntimeError::new_err("objspace: a deferred attribute was asked for more than a call; please report this"));
+    }
+    let (deferred, remote) = deferred_parts(controller)?;
+    let remote = remote.get();
+    let mut all = Vec::with_capacity(args.len() + 1);
+    all.push(deferred.name.bind(py).clone().into_any());
+    all.extend_from_slice(args);
+    remote.connection.call(py, remote.target(), Op::CALL_METHOD, &all, keywords)
+}
+
+fn resolve_deferred<'py>(
+    py: Python<'py>,
+    _proxy: &Bound<'py, PyAny>,
+    controller: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (deferred, remote) = deferred_parts(controller)?;
+    let remote = remote.get();
+    let name = deferred.name.bind(py).clone().into_any();
+    remote.connection.call(py, remote.target(), Op::GETATTR, &[name], &[])
+}
+
+fn dropped_deferred(_: *mut ffi::PyObject, _: *mut ffi::PyObject) {}

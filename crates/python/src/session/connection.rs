@@ -1,0 +1,303 @@
+//! One session as the rest of the extension sees it: the link, what this side exports, what the
+//! peer may do, and the classes that both sides have told each other.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use objspace_proto::{
+    AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome, OutgoingTarget, QuestionId, Received,
+    Ticket,
+};
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple, PyType};
+
+use super::errors;
+use super::link::{Answer, Link, State};
+use super::policy::Policy;
+use super::{serve, threads};
+use crate::convert::decode::Reader;
+use crate::convert::encode::Writer;
+use crate::remote::class;
+use crate::remote::class_access::ClassAccess;
+
+/// A session. Shared by the `Session` object, its proxies and its worker threads.
+pub(crate) struct Connection {
+    pub(crate) link: Arc<Link>,
+    policy: Py<Policy>,
+    names: Py<PyAny>,
+    classes: Mutex<Classes>,
+}
+
+/// Classes of the peer that have a local twin.
+#[derive(Default)]
+struct Classes {
+    by_import: HashMap<ImportId, Py<PyType>>,
+    by_class: HashMap<usize, ImportId>,
+    /// Classes of this side whose shape is being written, so that a cycle ends.
+    describing: Vec<usize>,
+}
+
+impl Connection {
+    pub(crate) fn new(link: Arc<Link>, policy: Py<Policy>, names: Py<PyAny>) -> Arc<Self> {
+        Arc::new(Self { link, policy, names, classes: Mutex::default() })
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        self.policy.get()
+    }
+
+    pub(crate) fn names(&self) -> &Py<PyAny> {
+        &self.names
+    }
+
+    pub(crate) fn peer(&self) -> &str {
+        &self.link.peer
+    }
+
+    fn classes(&self) -> MutexGuard<'_, Classes> {
+        self.classes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ------------------------------------------------------------------ asking the peer
+
+    /// Performs `op` on the peer's `target` and waits for the result.
+    pub(crate) fn call<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        target: OutgoingTarget,
+        op: Op,
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut writer = Writer::new(self);
+        writer.arguments(positional, keywords)?;
+        let payload = writer.finish();
+        self.ask(py, |state, thread, parent| state.engine.call(thread, parent, target, op, CallFlags::NONE, payload))
+    }
+
+    /// Fetches facts about the peer's `target` in one message.
+    pub(crate) fn fetch<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        target: OutgoingTarget,
+        what: FetchKind,
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut writer = Writer::new(self);
+        writer.arguments(positional, keywords)?;
+        let payload = writer.finish();
+        self.ask(py, |state, thread, parent| state.engine.fetch(thread, parent, target, what, payload))
+    }
+
+    fn ask<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        send: impl FnOnce(
+            &mut State,
+            u64,
+            Option<AnswerId>,
+        ) -> Result<QuestionId, objspace_proto::Error>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if self.link.inherited() {
+            return Err(errors::forked(&self.link.peer));
+        }
+        let (thread, parent) = threads::context(&self.link);
+        let question = {
+            let mut state = self.link.state();
+            if let Some(end) = &state.end {
+                let error = errors::session_ended(&self.link.peer, end);
+                drop(state);
+                return Err(error);
+            }
+            match send(&mut state, thread.0, parent) {
+                Ok(question) => {
+                    Link::expect(&mut state, question);
+                    question
+                }
+                Err(error) => {
+                    drop(state);
+                    return Err(errors::protocol(&error));
+                }
+            }
+        };
+        self.link.flush(py)?;
+        let answer = self.link.wait_for(py, question, |py, request| serve::serve(py, self, request))?;
+        self.result(py, answer)
+    }
+
+    fn result<'py>(self: &Arc<Self>, py: Python<'py>, answer: Answer) -> PyResult<Bound<'py, PyAny>> {
+        let value = Reader::read_one(self, py, answer.payload)?;
+        match answer.outcome {
+            Outcome::Value => Ok(value),
+            _ => Err(PyErr::from_value(value)),
+        }
+    }
+
+    // ------------------------------------------------------------------ exports
+
+    /// Enters `value` in the table of exports, for one reference that is about to be sent.
+    pub(crate) fn export(&self, value: &Bound<'_, PyAny>) -> PyResult<ExportId> {
+        let held = value.clone().unbind();
+        let key = value.as_ptr() as u64;
+        let exported = self.link.state().engine.export(key, move || held);
+        exported.map_err(|error| errors::protocol(&error))
+    }
+
+    /// Takes back references that were not sent after all.
+    pub(crate) fn unexport(&self, ids: &[ExportId]) {
+        let mut dropped = Vec::new();
+        let mut state = self.link.state();
+        for id in ids {
+            dropped.extend(state.engine.unexport(*id).ok().flatten());
+        }
+        drop(state);
+        drop(dropped);
+    }
+
+    /// The object of this process that the peer names.
+    pub(crate) fn exported<'py>(&self, py: Python<'py>, id: ExportId) -> PyResult<Bound<'py, PyAny>> {
+        let found = {
+            let state = self.link.state();
+            state.engine.exported(id).map(|held| held.clone_ref(py))
+        };
+        match found {
+            Ok(held) => Ok(held.into_bound(py)),
+            Err(error) => Err(errors::protocol(&error)),
+        }
+    }
+
+    /// Sends the shape of `class`, and of the classes that it is made of, unless the peer has it.
+    pub(crate) fn send_shape(self: &Arc<Self>, class: &Bound<'_, PyType>) -> PyResult<ExportId> {
+        let py = class.py();
+        let key = class.as_ptr() as usize;
+        let id = self.export(class.as_any())?;
+        let known = self.link.state().engine.shape_sent(id);
+        if known || self.classes().describing.contains(&key) {
+            self.unexport(&[id]);
+            return Ok(id);
+        }
+        self.classes().describing.push(key);
+        let written = class::describe(py, class).and_then(|description| {
+            let mut writer = Writer::new(self);
+            writer.value(description.as_any())?;
+            Ok(writer.finish())
+        });
+        self.classes().describing.retain(|other| *other != key);
+        match written {
+            Ok(payload) => {
+                // Another thread may have sent it meanwhile: the peer keeps the first.
+                let sent = self.link.state().engine.shape(id, payload);
+                self.unexport(&[id]);
+                sent.map(|()| id).map_err(|error| errors::protocol(&error))
+            }
+            Err(error) => {
+                self.unexport(&[id]);
+                Err(error)
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------ imports
+
+    /// The local twin of the peer's class.
+    pub(crate) fn class_of<'py>(self: &Arc<Self>, py: Python<'py>, id: ImportId) -> PyResult<Bound<'py, PyType>> {
+        if let Some(class) = self.classes().by_import.get(&id) {
+            return Ok(class.bind(py).clone());
+        }
+        let shape = self.link.state().shapes.remove(&id);
+        let Some(shape) = shape else {
+            return Err(PyTypeError::new_err(format!(
+                "{} refers to a class (number {}) that it has not described",
+                self.peer(),
+                id.slot()
+            )));
+        };
+        let description = Reader::read_one(self, py, shape)?.cast_into::<PyTuple>()?;
+        let bases = description.get_item(class::shape::BASES)?.cast_into::<PyTuple>()?;
+        let access = Bound::new(py, ClassAccess::new(self, id))?;
+        let class = class::build(py, &description, &bases, access.as_any(), self.peer())?;
+        let mut classes = self.classes();
+        classes.by_class.insert(class.as_ptr() as usize, id);
+        classes.by_import.insert(id, class.clone().unbind());
+        drop(classes);
+        Ok(class)
+    }
+
+    /// The peer's id of a class that is the twin of one of its own.
+    pub(crate) fn imported_class(&self, class: &Bound<'_, PyType>) -> Option<ImportId> {
+        self.classes().by_class.get(&(class.as_ptr() as usize)).copied()
+    }
+
+    /// The proxy or handle that stands for `id` here, entered for one reference that has arrived;
+    /// `make` makes it if none is alive.
+    pub(crate) fn import<'py>(
+        &self,
+        py: Python<'py>,
+        id: ImportId,
+        make: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let revive = |handle: u64| {
+            // SAFETY: an object that is bound in the table is alive: the first thing that its
+            // destructor does is to unbind it, under the GIL, which this thread holds. Taking a
+            // reference runs no code.
+            unsafe { ffi::Py_INCREF(handle as *mut ffi::PyObject) };
+            true
+        };
+        let known = self.link.state().engine.import(id, revive).map_err(|error| errors::protocol(&error))?;
+        if let Import::Known(handle) = known {
+            // SAFETY: `revive` took the reference that is handed over here.
+            return Ok(unsafe { Bound::from_owned_ptr(py, handle as *mut ffi::PyObject) });
+        }
+        let made = make();
+        let mut state = self.link.state();
+        match made {
+            Ok(object) => {
+                if let Some(handle) = state.engine.bound(id) {
+                    // Another thread was quicker: there is one proxy for one object.
+                    revive(handle);
+                    drop(state);
+                    // SAFETY: as above.
+                    return Ok(unsafe { Bound::from_owned_ptr(py, handle as *mut ffi::PyObject) });
+                }
+                // A session that was lost meanwhile has no tables: the proxy will say so.
+                let _ = state.engine.bind(id, object.as_ptr() as u64);
+                drop(state);
+                Ok(object)
+            }
+            Err(error) => {
+                let _ = state.engine.unimport(id);
+                drop(state);
+                Err(error)
+            }
+        }
+    }
+
+    /// A result that was kept for later calls of the peer.
+    pub(crate) fn answered<'py>(&self, py: Python<'py>, question: u32, ticket: Ticket) -> PyResult<Bound<'py, PyAny>> {
+        let found = {
+            let state = self.link.state();
+            match state.engine.answer_value(question, ticket) {
+                Ok(AnswerValue::Done { value: Some(held), .. }) => Ok(held.clone_ref(py)),
+                Ok(_) => Err(errors::ProtocolError::new_err("the result of an earlier call is not there")),
+                Err(error) => Err(errors::protocol(&error)),
+            }
+        };
+        found.map(|held| held.into_bound(py))
+    }
+
+    /// A payload was read to its end or to its failure at byte `from`.
+    pub(crate) fn finish_reading(&self, payload: Received, failed_at: Option<usize>) {
+        let mut state = self.link.state();
+        if let Some(from) = failed_at {
+            // A malformed rest holds no references that could be given back.
+            let _ = state.engine.discard(&payload, from);
+        }
+        let dropped = state.engine.finish_reading(payload.ticket());
+        state.engine.recycle(payload.into_buffer());
+        drop(state);
+        drop(dropped);
+    }
+}

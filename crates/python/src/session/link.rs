@@ -1,0 +1,879 @@
+//! One connection: the protocol engine behind its lock, the stream, and who waits for what.
+//!
+//! Data flow. A caller queues a message in the engine, `flush`es it, and `wait_for`s the reply.
+//! Whoever waits takes the *right to read* if it is free: it polls the stream, feeds the engine
+//! and hands out what arrived: a reply to the thread that waits for it, a nested call (its `parent`
+//! is a question of ours) likewise, any other call to the workers. One idle worker holds the right
+//! while nobody waits; a waiting thread takes it away from that worker, so that a busy caller never
+//! pays for a hand-over between threads. The right is an epoch number: the worker that lost it
+//! notices when it next looks.
+//!
+//! No Python code runs, and nobody waits for the GIL, while `state` is locked.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{ErrorKind, IoSlice};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use objspace_net::{Interest, Stream, Waker};
+use objspace_proto::{
+    CloseCode, Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output, QuestionId, Received,
+    Session as Engine,
+};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::errors;
+use super::threads::{self, LogicalThread};
+
+/// How long the stream may stay unread before an idle worker takes over reading.
+const TAKE_OVER: Duration = Duration::from_millis(4);
+/// How many quiet looks a worker takes before it sleeps until it is woken.
+const QUIET_LOOKS: u32 = 8;
+/// How long releases gather while the session is idle.
+const GATHER: Duration = Duration::from_millis(10);
+/// How long a surplus worker stays.
+const SURPLUS: Duration = Duration::from_secs(5);
+
+/// An object handed to the peer, kept alive by the table of exports.
+pub(crate) type Held = Py<PyAny>;
+
+/// What arrived for a question.
+pub(crate) struct Answer {
+    pub(crate) outcome: Outcome,
+    pub(crate) payload: Received,
+}
+
+/// A request of the peer.
+pub(crate) enum Request {
+    Call(IncomingCall),
+    Fetch(IncomingFetch),
+}
+
+impl Request {
+    pub(crate) fn thread(&self) -> LogicalThread {
+        match self {
+            Self::Call(call) => LogicalThread(call.thread),
+            Self::Fetch(fetch) => LogicalThread(fetch.thread),
+        }
+    }
+
+    fn parent(&self) -> Option<QuestionId> {
+        match self {
+            Self::Call(call) => call.parent,
+            Self::Fetch(fetch) => fetch.parent,
+        }
+    }
+}
+
+/// A thread that waits for the reply to one question.
+struct Waiter {
+    waker: Arc<Waker>,
+    answer: Option<Answer>,
+    nested: VecDeque<Request>,
+}
+
+/// Why a session no longer works.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// This side closed it.
+    Closed,
+    /// The peer closed it, with its words.
+    ByPeer(CloseCode, String),
+    /// The stream ended or failed.
+    Lost(String),
+    /// The peer broke the protocol.
+    Broken(String),
+}
+
+/// Who may read the stream.
+#[derive(Clone, Copy, PartialEq)]
+enum Reader {
+    Nobody,
+    /// A waiting caller or a worker that has just been busy: it keeps the right until it leaves.
+    Busy(u64),
+    /// A worker that reads because nobody else does.
+    Idle(u64),
+}
+
+pub(crate) struct State {
+    pub(crate) engine: Engine<Held>,
+    waiters: HashMap<QuestionId, Waiter>,
+    /// Calls that nobody in particular waits for.
+    work: VecDeque<Request>,
+    /// Logical threads that run a call here now, and the calls that must wait for them.
+    lanes: HashMap<LogicalThread, VecDeque<Request>>,
+    /// Shapes that arrived and are not turned into classes yet.
+    pub(crate) shapes: HashMap<ImportId, Received>,
+    /// Objects the peer released, to be dropped by a thread that is attached to Python.
+    garbage: Vec<Held>,
+    reader: Reader,
+    epoch: u64,
+    idle_waker: Option<Arc<Waker>>,
+    /// Someone writes now, and takes along what is queued meanwhile.
+    flushing: bool,
+    /// What the stream has not taken yet.
+    unsent: Output,
+    /// The stream takes no more for now.
+    blocked: bool,
+    /// Counts reads and hand-overs, so that a worker sees whether anything happened.
+    activity: u64,
+    sleeping: u32,
+    workers: u32,
+    working: u32,
+    pub(crate) round_trips: u64,
+    pub(crate) end: Option<End>,
+}
+
+/// The bytes' way to the peer.
+pub(crate) enum Channel {
+    Stream(Stream),
+    /// Two Python functions that move bytes objects.
+    Functions { send: Py<PyAny>, receive: Py<PyAny> },
+}
+
+pub(crate) struct Link {
+    state: Mutex<State>,
+    /// Held while reading and handing out, so that a reader that lost its right cannot interleave.
+    deframer: Mutex<Deframer>,
+    channel: Channel,
+    work_ready: Condvar,
+    /// The process that opened the session: after a fork the stream is still the parent's.
+    process: u32,
+    pub(crate) peer: String,
+}
+
+/// What a reader does next.
+enum Seen {
+    Mine,
+    Work,
+    LostRight,
+    Interrupted,
+    Woken,
+    Ended,
+}
+
+impl Link {
+    pub(crate) fn new(engine: Engine<Held>, deframer: Deframer, channel: Channel, peer: String) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                engine,
+                waiters: HashMap::new(),
+                work: VecDeque::new(),
+                lanes: HashMap::new(),
+                shapes: HashMap::new(),
+                garbage: Vec::new(),
+                reader: Reader::Nobody,
+                epoch: 0,
+                idle_waker: None,
+                flushing: false,
+                unsent: Output::new(),
+                blocked: false,
+                activity: 0,
+                sleeping: 0,
+                workers: 0,
+                working: 0,
+                round_trips: 0,
+                end: None,
+            }),
+            deframer: Mutex::new(deframer),
+            channel,
+            work_ready: Condvar::new(),
+            process: std::process::id(),
+            peer,
+        })
+    }
+
+    /// The engine and the tables. Never held while Python code can run.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error that every operation raises once the session has ended.
+    pub(crate) fn ended(&self) -> Option<PyErr> {
+        let end = self.state().end.clone()?;
+        Some(errors::session_ended(&self.peer, &end))
+    }
+
+    /// Whether this is a forked child of the process that opened the session. Nothing of the
+    /// session may be touched then: its locks may be held by threads that are not here.
+    pub(crate) fn inherited(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    // ------------------------------------------------------------------ writing
+
+    /// Writes what is queued, as far as the stream takes it now.
+    pub(crate) fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.channel {
+            Channel::Stream(stream) => {
+                // The write cannot block, so the GIL is kept: small messages go at once. What does
+                // not fit is written by whoever reads next.
+                self.write_some(stream);
+                Ok(())
+            }
+            Channel::Functions { send, .. } => {
+                while let Some(mut output) = self.state().start_writing() {
+                    let bytes = output.chunks().flatten().copied().collect::<Vec<u8>>();
+                    output.clear();
+                    let sent = send.call1(py, (PyBytes::new(py, &bytes),));
+                    self.state().stop_writing(output);
+                    if let Err(error) = sent {
+                        let end = End::Lost(format!("its send function failed: {error}"));
+                        self.end(end.clone());
+                        return Err(errors::session_ended(&self.peer, &end));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes queued output until it is gone or the stream takes no more.
+    fn write_some(&self, stream: &Stream) {
+        loop {
+            let Some(mut output) = self.state().start_writing() else { return };
+            let written = write_output(stream, &mut output);
+            let mut state = self.state();
+            let all = output.is_empty();
+            state.stop_writing(output);
+            match written {
+                Ok(()) if all => state.blocked = false,
+                Ok(()) => {
+                    state.blocked = true;
+                    // Whoever polls must now poll for room as well.
+                    if let Some(waker) = &state.idle_waker {
+                        waker.wake();
+                    }
+                    return;
+                }
+                Err(error) => {
+                    drop(state);
+                    self.end(End::Lost(error.to_string()));
+                    return;
+                }
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------ waiting
+
+    /// Announces that this thread will wait for the answer to `question`.
+    pub(crate) fn expect(state: &mut State, question: QuestionId) {
+        let waker = threads::waker();
+        state.waiters.insert(question, Waiter { waker, answer: None, nested: VecDeque::new() });
+    }
+
+    /// Waits for the answer to `question`, running calls nested in it meanwhile.
+    ///
+    /// `run` performs a nested call. `interrupted` is asked on a signal; its error cancels the call.
+    pub(crate) fn wait_for(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        question: QuestionId,
+        mut run: impl FnMut(Python<'_>, Request),
+    ) -> PyResult<Answer> {
+        enum Step {
+            Done(Answer),
+            Run(Request),
+            Read(u64),
+            Park(Arc<Waker>),
+            Ended(End),
+        }
+        let mut mine: Option<u64> = None;
+        loop {
+            let step = {
+                let mut guard = self.state();
+                let state = &mut *guard;
+                let Some(waiter) = state.waiters.get_mut(&question) else {
+                    return Err(PyRuntimeError::new_err("objspace: a wait without a question; please report this"));
+                };
+                if let Some(answer) = waiter.answer.take() {
+                    state.waiters.remove(&question);
+                    state.round_trips += 1;
+                    Step::Done(answer)
+                } else if let Some(request) = waiter.nested.pop_front() {
+                    Step::Run(request)
+                } else if let Some(end) = &state.end {
+                    let end = end.clone();
+                    state.waiters.remove(&question);
+                    Step::Ended(end)
+                } else if let Some(epoch) = mine {
+                    Step::Read(epoch)
+                } else {
+                    match state.reader {
+                        Reader::Nobody | Reader::Idle(_) => {
+                            if let (Reader::Idle(_), Some(waker)) = (state.reader, &state.idle_waker) {
+                                waker.wake();
+                            }
+                            state.epoch += 1;
+                            state.reader = Reader::Busy(state.epoch);
+                            state.idle_waker = Some(threads::waker());
+                            mine = Some(state.epoch);
+                            Step::Read(state.epoch)
+                        }
+                        Reader::Busy(_) => Step::Park(Arc::clone(&waiter.waker)),
+                    }
+                }
+            };
+            match step {
+                Step::Done(answer) => {
+                    self.leave_reading(mine);
+                    self.drop_garbage();
+                    return Ok(answer);
+                }
+                Step::Ended(end) => {
+                    self.leave_reading(mine);
+                    self.drop_garbage();
+                    return Err(errors::session_ended(&self.peer, &end));
+                }
+                Step::Run(request) => {
+                    // Others may read while the nested call runs.
+                    self.leave_reading(mine.take());
+                    run(py, request);
+                }
+                Step::Read(epoch) => {
+                    let seen = self.read_for(py, epoch, Some(question));
+                    match seen {
+                        Seen::Interrupted => self.check_signals(py, question, &mut mine)?,
+                        Seen::LostRight => mine = None,
+                        Seen::Work => self.call_workers(),
+                        Seen::Mine | Seen::Woken | Seen::Ended => {}
+                    }
+                }
+                Step::Park(waker) => {
+                    let interrupted = py.detach(|| park(&waker, None));
+                    if interrupted {
+                        self.check_signals(py, question, &mut mine)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs Python's signal handlers; an exception of theirs (Ctrl-C) cancels the call.
+    fn check_signals(&self, py: Python<'_>, question: QuestionId, mine: &mut Option<u64>) -> PyResult<()> {
+        let Err(error) = py.check_signals() else {
+            return Ok(());
+        };
+        {
+            let mut state = self.state();
+            state.waiters.remove(&question);
+            // A reply that has come meanwhile is dropped with the question.
+            let _ = state.engine.cancel(question);
+        }
+        self.leave_reading(mine.take());
+        self.flush(py)?;
+        Err(error)
+    }
+
+    /// Gives the right to read to a parked waiter, or leaves it to the workers.
+    fn leave_reading(&self, mine: Option<u64>) {
+        let Some(epoch) = mine else { return };
+        let mut state = self.state();
+        if state.reader == Reader::Busy(epoch) {
+            state.reader = Reader::Nobody;
+            state.idle_waker = None;
+            state.activity += 1;
+            if let Some(waiter) = state.waiters.values().find(|w| w.answer.is_none()) {
+                waiter.waker.wake();
+            } else {
+                self.keep_watch(&state);
+            }
+        }
+    }
+
+    /// Makes sure that a worker is awake to take over reading if nobody else does.
+    fn keep_watch(&self, state: &State) {
+        if state.sleeping > 0 && state.sleeping + state.working >= state.workers {
+            self.work_ready.notify_one();
+        }
+    }
+
+    /// Reads and hands out until something for `question` (or any work, for a worker) has arrived.
+    fn read_for(&self, py: Python<'_>, epoch: u64, question: Option<QuestionId>) -> Seen {
+        match &self.channel {
+            Channel::Stream(stream) => {
+                let waker = threads::waker();
+                py.detach(|| self.read_stream(stream, &waker, epoch, question))
+            }
+            Channel::Functions { receive, .. } => self.read_function(py, receive, question),
+        }
+    }
+
+    fn read_function(&self, py: Python<'_>, receive: &Py<PyAny>, question: Option<QuestionId>) -> Seen {
+        let received = receive.call0(py).and_then(|data| {
+            let data = data.into_bound(py).cast_into::<PyBytes>()?;
+            let mut deframer = self.deframer.lock().unwrap_or_else(PoisonError::into_inner);
+            let bytes = data.as_bytes();
+            let mut frames = VecDeque::new();
+            let whole = deframer.extend(bytes, |frame| frames.push_back(Ok(Some(frame))));
+            frames.extend(whole.err().map(Err));
+            Ok((bytes.is_empty(), self.hand_out(|| frames.pop_front().unwrap_or(Ok(None)), question)))
+        });
+        match received {
+            Ok((true, _)) => {
+                self.end(End::Lost("its receive function returned no bytes: the channel has ended".into()));
+                Seen::Ended
+            }
+            Ok((false, seen)) => seen.unwrap_or(Seen::Woken),
+            Err(error) => {
+                self.end(End::Lost(format!("its receive function failed: {error}")));
+                Seen::Ended
+            }
+        }
+    }
+
+    fn read_stream(&self, stream: &Stream, waker: &Waker, epoch: u64, question: Option<QuestionId>) -> Seen {
+        loop {
+            let (writing, reader, releases) = {
+                let state = self.state();
+                (state.blocked, state.reader, state.engine.releases_pending() > 0)
+            };
+            if !holds(reader, epoch) {
+                return Seen::LostRight;
+            }
+            // While the session is idle, releases gather for a moment and then go in one message.
+            let timeout = (releases && matches!(reader, Reader::Idle(_))).then_some(GATHER);
+            let ready = match stream.wait(Interest { read: true, write: writing }, Some(waker), timeout) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    self.end(End::Lost(error.to_string()));
+                    return Seen::Ended;
+                }
+            };
+            if ready.interrupted {
+                return Seen::Interrupted;
+            }
+            if ready.woken {
+                waker.drain();
+            }
+            if ready.timed_out {
+                // On a closed session there is nothing to give back.
+                let _ = self.state().engine.flush_releases();
+                self.write_some(stream);
+            }
+            if ready.writable {
+                self.write_some(stream);
+            }
+            if ready.readable {
+                let mut deframer = self.deframer.lock().unwrap_or_else(PoisonError::into_inner);
+                if !holds(self.state().reader, epoch) {
+                    return Seen::LostRight;
+                }
+                match stream.try_read(deframer.space(READ_AT_LEAST)) {
+                    Ok(Some(0)) => {
+                        self.end(End::Lost("the other side is gone (end of stream)".into()));
+                        return Seen::Ended;
+                    }
+                    Ok(Some(count)) => {
+                        deframer.advance(count);
+                        if let Some(seen) = self.hand_out(|| deframer.next_frame(), question) {
+                            return seen;
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        self.end(End::Lost(error.to_string()));
+                        return Seen::Ended;
+                    }
+                }
+            }
+            // An idle worker is woken to look at the right and at the releases, and reads on.
+            if ready.woken && question.is_some() {
+                return Seen::Woken;
+            }
+        }
+    }
+
+    /// Feeds complete frames to the engine; tells the reader why it should stop reading, if it should.
+    fn hand_out(
+        &self,
+        mut next: impl FnMut() -> Result<Option<Frame>, objspace_proto::Error>,
+        question: Option<QuestionId>,
+    ) -> Option<Seen> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.activity += 1;
+        loop {
+            let frame = match next() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => {
+                    drop(guard);
+                    self.broken(&error);
+                    return Some(Seen::Ended);
+                }
+            };
+            let event = match state.engine.handle_frame(frame) {
+                Ok(event) => event,
+                Err(error) => {
+                    drop(guard);
+                    self.broken(&error);
+                    return Some(Seen::Ended);
+                }
+            };
+            if let Some(end) = state.take(event, question) {
+                drop(guard);
+                self.end(end);
+                return Some(Seen::Ended);
+            }
+        }
+        if let Some(question) = question
+            && state.waiters.get(&question).is_some_and(|w| w.answer.is_some() || !w.nested.is_empty())
+        {
+            // Work for others that came in the same read must not wait for this thread.
+            if !state.work.is_empty() {
+                self.wake_workers(state);
+            }
+            return Some(Seen::Mine);
+        }
+        (!state.work.is_empty() || !state.garbage.is_empty()).then_some(Seen::Work)
+    }
+
+    fn broken(&self, error: &objspace_proto::Error) {
+        let reason = error.to_string();
+        if let Some(code) = error.close_code() {
+            // A session that is closed already has said farewell.
+            let _ = self.state().engine.close(code, &reason);
+        }
+        if let Channel::Stream(stream) = &self.channel {
+            self.write_some(stream);
+        }
+        self.end(End::Broken(reason));
+    }
+
+    /// A proxy of this session has died: its entry goes now, the peer is told later.
+    ///
+    /// Called from a destructor: it neither runs Python code nor writes to the stream.
+    pub(crate) fn forget(&self, import: ImportId, proxy: u64) {
+        if self.inherited() {
+            return;
+        }
+        let mut state = self.state();
+        let first = state.engine.releases_pending() == 0;
+        state.engine.unbind(import, proxy);
+        if first && let (Reader::Idle(_), Some(waker)) = (state.reader, &state.idle_waker) {
+            waker.wake();
+        }
+    }
+
+    // ------------------------------------------------------------------ ending
+
+    /// Ends the session: everybody who waits is told, everything the peer held is let go.
+    pub(crate) fn end(&self, end: End) {
+        if self.inherited() {
+            return;
+        }
+        let mut state = self.state();
+        if state.end.is_some() {
+            return;
+        }
+        state.end = Some(end);
+        let mut dropped = state.engine.lost();
+        state.garbage.append(&mut dropped);
+        state.work.clear();
+        state.lanes.clear();
+        state.shapes.clear();
+        for waiter in state.waiters.values() {
+            waiter.waker.wake();
+        }
+        if let Some(waker) = &state.idle_waker {
+            waker.wake();
+        }
+        self.work_ready.notify_all();
+        drop(state);
+        if let Channel::Stream(stream) = &self.channel {
+                stream.shutdown();
+        }
+    }
+
+    /// Drops what the peer has released. The caller is attached to Python.
+    pub(crate) fn drop_garbage(&self) {
+        let garbage = std::mem::take(&mut self.state().garbage);
+        drop(garbage);
+    }
+
+    // ------------------------------------------------------------------ workers
+
+    /// Starts the threads that serve this session while nobody waits on it.
+    pub(crate) fn start_workers(self: &Arc<Self>, serve: &Arc<Serve>) {
+        self.state().workers += 2;
+        for _ in 0..2 {
+            self.start_worker(serve);
+        }
+    }
+
+    fn start_worker(self: &Arc<Self>, serve: &Arc<Serve>) {
+        let link = Arc::clone(self);
+        let serve = Arc::clone(serve);
+        let spawned = std::thread::Builder::new()
+            .name("objspace-session".into())
+            .stack_size(16 << 20)
+            .spawn(move || link.work_loop(&serve));
+        if spawned.is_err() {
+            self.state().workers -= 1;
+        }
+    }
+
+    fn call_workers(&self) {
+        let state = self.state();
+        self.wake_workers(&state);
+    }
+
+    fn wake_workers(&self, _state: &State) {
+        self.work_ready.notify_all();
+    }
+
+    /// Runs on the calling thread until the session ends.
+    pub(crate) fn serve_here(&self, py: Python<'_>, serve: &dyn Fn(Python<'_>, Request)) -> PyResult<()> {
+        self.state().workers += 1;
+        loop {
+            let next = {
+                let mut state = self.state();
+                if state.end.is_some() {
+                    break;
+                }
+                match state.next_work() {
+                    Some(request) => Ok(request),
+                    None => Err(state.take_right(Reader::Busy)),
+                }
+            };
+            match next {
+                Ok(request) => self.run_work(py, serve, request),
+                Err(Some(epoch)) => {
+                    let seen = self.read_for(py, epoch, None);
+                    self.leave_reading(Some(epoch));
+                    if matches!(seen, Seen::Interrupted)
+                        && let Err(error) = py.check_signals()
+                    {
+                        self.end(End::Closed);
+                        return Err(error);
+                    }
+                    self.drop_garbage();
+                }
+                Err(None) => {
+                    let waited = py.detach(|| {
+                        let state = self.state();
+                        let _ = self.work_ready.wait_timeout(state, Duration::from_millis(50));
+                    });
+                    let () = waited;
+                    py.check_signals()?;
+                }
+            }
+        }
+        self.drop_garbage();
+        Ok(())
+    }
+
+    /// The life of a worker thread.
+    fn work_loop(self: Arc<Self>, serve: &Arc<Serve>) {
+        let waker = threads::waker();
+        let mut quiet = 0;
+        let mut last = 0;
+        loop {
+            let mut state = self.state();
+            if state.end.is_some() {
+                state.workers -= 1;
+                drop(state);
+                let _ = Python::try_attach(|_| self.drop_garbage());
+                return;
+            }
+            if let Some(request) = state.next_work() {
+                state.working += 1;
+                // Someone must be left to take over reading if this call lasts.
+                if state.working == state.workers {
+                    state.workers += 1;
+                    drop(state);
+                    self.start_worker(serve);
+                } else {
+                    self.keep_watch(&state);
+                    drop(state);
+                }
+                let attached = Python::try_attach(|py| self.run_work(py, &**serve, request));
+                let mut state = self.state();
+                state.working -= 1;
+                if attached.is_none() {
+                    // The interpreter is shutting down.
+                    state.workers -= 1;
+                    return;
+                }
+                // This thread was busy with the stream: it reads on at once.
+                if let Some(epoch) = state.take_right(Reader::Idle) {
+                    state.idle_waker = Some(Arc::clone(&waker));
+                    drop(state);
+                    self.read_idle(&waker, epoch);
+                }
+                quiet = 0;
+                continue;
+            }
+            let idle = state.activity == last;
+            last = state.activity;
+            if idle && let Some(epoch) = state.take_right(Reader::Idle) {
+                state.idle_waker = Some(Arc::clone(&waker));
+                drop(state);
+                self.read_idle(&waker, epoch);
+                quiet = 0;
+                continue;
+            }
+            quiet = if idle { quiet + 1 } else { 0 };
+            if quiet > QUIET_LOOKS && !matches!(state.reader, Reader::Nobody) {
+                let surplus = state.workers > state.working + 2;
+                state.sleeping += 1;
+                let (mut woken, timeout) = self
+                    .work_ready
+                    .wait_timeout(state, if surplus { SURPLUS } else { Duration::from_secs(3600) })
+                    .unwrap_or_else(PoisonError::into_inner);
+                woken.sleeping -= 1;
+                if surplus && timeout.timed_out() && woken.workers > woken.working + 2 {
+                    woken.workers -= 1;
+                    return;
+                }
+                quiet = 0;
+            } else {
+                let _ = self.work_ready.wait_timeout(state, TAKE_OVER);
+            }
+        }
+    }
+
+    /// Reads for everybody while nobody waits.
+    fn read_idle(&self, waker: &Waker, epoch: u64) {
+        let Channel::Stream(stream) = &self.channel else { return };
+        let seen = self.read_stream(stream, waker, epoch, None);
+        let mut state = self.state();
+        if state.reader == Reader::Idle(epoch) {
+            state.reader = Reader::Nobody;
+            state.idle_waker = None;
+        }
+        let garbage = !state.garbage.is_empty();
+        drop(state);
+        if garbage && matches!(seen, Seen::Work | Seen::Ended) {
+            let _ = Python::try_attach(|_| self.drop_garbage());
+        }
+    }
+
+    fn run_work(&self, py: Python<'_>, serve: &dyn Fn(Python<'_>, Request), request: Request) {
+        let thread = request.thread();
+        let mut next = Some(request);
+        while let Some(request) = next {
+            serve(py, request);
+            let mut state = self.state();
+            next = state.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
+            if next.is_none() {
+                state.lanes.remove(&thread);
+            }
+        }
+        self.drop_garbage();
+    }
+}
+
+/// Performs one request of the peer and replies.
+pub(crate) type Serve = dyn Fn(Python<'_>, Request) + Send + Sync;
+
+/// Waits until the waker is woken; true if a signal arrived.
+pub(crate) fn park(waker: &Waker, timeout: Option<Duration>) -> bool {
+    waker.wait(timeout).is_ok_and(|ready| ready.interrupted)
+}
+
+/// How much room a read gets at least.
+const READ_AT_LEAST: usize = 16 << 10;
+
+fn holds(reader: Reader, epoch: u64) -> bool {
+    matches!(reader, Reader::Busy(e) | Reader::Idle(e) if e == epoch)
+}
+
+impl State {
+    /// What is to be written, if there is anything and nobody writes it already.
+    fn start_writing(&mut self) -> Option<Output> {
+        if self.flushing {
+            return None;
+        }
+        if self.unsent.is_empty() {
+            std::mem::swap(&mut self.unsent, self.engine.poll_output());
+        }
+        if self.unsent.is_empty() {
+            return None;
+        }
+        self.flushing = true;
+        Some(std::mem::take(&mut self.unsent))
+    }
+
+    fn stop_writing(&mut self, rest: Output) {
+        self.flushing = false;
+        self.unsent = rest;
+    }
+
+    /// Takes the right to read if nobody has it.
+    fn take_right(&mut self, kind: fn(u64) -> Reader) -> Option<u64> {
+        if self.reader != Reader::Nobody || self.end.is_some() {
+            return None;
+        }
+        self.epoch += 1;
+        self.reader = kind(self.epoch);
+        Some(self.epoch)
+    }
+
+    /// The next call that may run now; its logical thread is then busy.
+    fn next_work(&mut self) -> Option<Request> {
+        while let Some(request) = self.work.pop_front() {
+            let thread = request.thread();
+            if let Some(lane) = self.lanes.get_mut(&thread) {
+                lane.push_back(request);
+            } else {
+                self.lanes.insert(thread, VecDeque::new());
+                return Some(request);
+            }
+        }
+        None
+    }
+
+    /// Sorts what arrived. Returns why the session ends, if it does.
+    fn take(&mut self, event: Event<Held>, reader: Option<QuestionId>) -> Option<End> {
+        match event {
+            Event::Call(call) => self.route(Request::Call(call), reader),
+            Event::Fetch(fetch) => self.route(Request::Fetch(fetch), reader),
+            Event::Reply { question, outcome, payload } => {
+                if let Some(waiter) = self.waiters.get_mut(&question) {
+                    waiter.answer = Some(Answer { outcome, payload });
+                    if reader != Some(question) {
+                        waiter.waker.wake();
+                    }
+                }
+            }
+            Event::Released(mut objects) => self.garbage.append(&mut objects),
+            Event::Shape { class, payload } => {
+                self.shapes.insert(class, payload);
+            }
+            Event::Closed { code, reason } => return Some(End::ByPeer(code, reason)),
+            _ => {}
+        }
+        None
+    }
+
+    fn route(&mut self, request: Request, reader: Option<QuestionId>) {
+        if let Some(parent) = request.parent()
+            && let Some(waiter) = self.waiters.get_mut(&parent)
+        {
+            waiter.nested.push_back(request);
+            if reader != Some(parent) {
+                waiter.waker.wake();
+            }
+            return;
+        }
+        self.work.push_back(request);
+    }
+}
+
+/// Writes as much as the stream takes.
+fn write_output(stream: &Stream, output: &mut Output) -> std::io::Result<()> {
+    while !output.is_empty() {
+        let slices: Vec<IoSlice<'_>> = output.chunks().take(64).map(IoSlice::new).collect();
+        match stream.try_write_vectored(&slices)? {
+            Some(written) => output.advance(written),
+            None => break,
+        }
+    }
+    Ok(())
+}

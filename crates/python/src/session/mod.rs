@@ -1,0 +1,289 @@
+//! Sessions: connecting, listening, serving, and the `Session` object that Python sees.
+
+pub(crate) mod connection;
+pub(crate) mod errors;
+pub(crate) mod link;
+pub(crate) mod perform;
+pub(crate) mod policy;
+pub(crate) mod serve;
+pub(crate) mod server;
+pub(crate) mod threads;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use objspace_net::{Endpoint, Stream};
+use objspace_proto::{CloseCode, Config, Deframer, FetchKind, Limits, Op, OutgoingTarget, Session as Engine};
+use pyo3::exceptions::{PyConnectionError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::remote::view::RemoteView;
+use connection::Connection;
+use link::{Channel, End, Link};
+use policy::Policy;
+
+/// A session with another process: what it exports can be reached through `remote`, and it can
+/// reach what this side exports.
+#[pyclass(frozen, module = "objspace.distributed", name = "Session", weakref)]
+pub(crate) struct Session {
+    connection: Arc<Connection>,
+}
+
+impl Session {
+    pub(crate) fn of(connection: Arc<Connection>) -> Self {
+        Self { connection }
+    }
+
+    /// Wraps a stream; worker threads serve the peer from now on.
+    pub(crate) fn over_stream(
+        py: Python<'_>,
+        stream: Stream,
+        peer: String,
+        names: Option<Bound<'_, PyAny>>,
+        policy: Py<Policy>,
+    ) -> Arc<Connection> {
+        let connection = open(py, Channel::Stream(stream), peer, names, policy);
+        start_workers(&connection);
+        connection
+    }
+}
+
+/// A connection over any channel; nothing serves it yet.
+fn open(
+    py: Python<'_>,
+    channel: Channel,
+    peer: String,
+    names: Option<Bound<'_, PyAny>>,
+    policy: Py<Policy>,
+) -> Arc<Connection> {
+    let limits = Limits::default();
+    let engine = Engine::new(&Config { agent: agent(py), nonce: nonce(), limits });
+    let link = Link::new(engine, Deframer::new(&limits), channel, peer);
+    let names = names.map_or_else(|| PyDict::new(py).into_any(), |names| names);
+    Connection::new(link, policy, names.unbind())
+}
+
+/// Serves a connection by threads of its own.
+pub(crate) fn start_workers(connection: &Arc<Connection>) {
+    let serving = Arc::clone(connection);
+    let serve: Arc<link::Serve> = Arc::new(move |py, request| serve::serve(py, &serving, request));
+    connection.link.start_workers(&serve);
+}
+
+fn agent(py: Python<'_>) -> String {
+    let version = py.version_info();
+    format!("objspace {} (CPython {}.{})", env!("CARGO_PKG_VERSION"), version.major, version.minor)
+}
+
+/// A number that tells this process from others.
+pub(crate) fn nonce() -> u64 {
+    static NONCE: OnceLock<u64> = OnceLock::new();
+    *NONCE.get_or_init(|| RandomState::new().build_hasher().finish())
+}
+
+#[pymethods]
+impl Session {
+    /// A session over any channel: `send(bytes)` writes to the peer; `receive()` waits for bytes of
+    /// the peer and returns them, or `b""` when the channel has ended. Bytes may be split and joined
+    /// on the way. `exported_names` is a mapping of what the peer may ask for by name. The other
+    /// side is served while this side waits for a reply, and by `serve()`.
+    #[new]
+    #[pyo3(signature = (send, receive, exported_names = None, *, policy = None))]
+    fn new(
+        py: Python<'_>,
+        send: Py<PyAny>,
+        receive: Py<PyAny>,
+        exported_names: Option<Bound<'_, PyAny>>,
+        policy: Option<Py<Policy>>,
+    ) -> PyResult<Self> {
+        let policy = policy.map_or_else(|| Py::new(py, Policy::everything()), Ok)?;
+        let channel = Channel::Functions { send, receive };
+        let connection = open(py, channel, "the other side of a custom channel".into(), exported_names, policy);
+        Ok(Self::of(connection))
+    }
+
+    /// The names that the other side exports, as attributes.
+    #[getter(remote)]
+    fn view(&self, py: Python<'_>) -> PyResult<Py<RemoteView>> {
+        Py::new(py, RemoteView::new(Arc::clone(&self.connection)))
+    }
+
+    /// The object that the other side exports under `name`; `ObjectNotFound` if there is none.
+    #[pyo3(name = "get_remote")]
+    fn exported_by_peer<'py>(&self, py: Python<'py>, name: Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        self.connection.call(py, OutgoingTarget::Root, Op::GETITEM, &[name.into_any()], &[])
+    }
+
+    /// The names that the other side exports, sorted.
+    fn remote_keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let names = self.connection.fetch(py, OutgoingTarget::Root, FetchKind::EXPORTED_NAMES, &[], &[])?;
+        let mut names: Vec<String> = names.extract()?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Serves the other side on this thread until the session ends.
+    fn serve(&self, py: Python<'_>) -> PyResult<()> {
+        let connection = &self.connection;
+        connection.link.serve_here(py, &|py, request| serve::serve(py, connection, request))
+    }
+
+    /// Ends the session. Proxies of it raise `ConnectionLost` from now on. Again: no effect.
+    fn close(&self, py: Python<'_>) {
+        let link = &self.connection.link;
+        let open = {
+            let mut state = link.state();
+            let open = state.end.is_none();
+            if open {
+                // It is open, as has just been seen.
+                let _ = state.engine.close(CloseCode::NORMAL, "");
+            }
+            open
+        };
+        if open {
+            // A stream that is gone already needs no farewell.
+            let _ = link.flush(py);
+        }
+        link.end(End::Closed);
+        link.drop_garbage();
+    }
+
+    /// Whether the session has ended.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.connection.link.state().end.is_some()
+    }
+
+    /// The other side, as error messages name it.
+    #[getter]
+    fn peer(&self) -> &str {
+        self.connection.peer()
+    }
+
+    /// Exact counts: `round_trips`, `messages_sent`, `messages_received`, `bytes_sent`,
+    /// `bytes_received`, and the live entries `exports` and `imports`.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (stats, round_trips) = {
+            let state = self.connection.link.state();
+            (state.engine.stats(), state.round_trips)
+        };
+        let dict = PyDict::new(py);
+        dict.set_item("round_trips", round_trips)?;
+        dict.set_item("messages_sent", stats.messages_sent)?;
+        dict.set_item("messages_received", stats.messages_received)?;
+        dict.set_item("bytes_sent", stats.bytes_sent)?;
+        dict.set_item("bytes_received", stats.bytes_received)?;
+        dict.set_item("exports", stats.exports)?;
+        dict.set_item("imports", stats.imports)?;
+        Ok(dict)
+    }
+
+    fn __enter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) {
+        self.close(py);
+    }
+
+    fn __repr__(&self) -> String {
+        let state = if self.closed() { "closed" } else { "open" };
+        format!("<objspace.distributed.Session with {}, {state}>", self.connection.peer())
+    }
+}
+
+/// Connects to a listener; the session behind the returned view is served by its own threads.
+///
+/// Arguments: `url` such as `tcp://127.0.0.1:7000` or `unix:///path`; `timeout`, in seconds, for
+/// connecting; `exported_names`, what the other side may ask for by name; `policy`, what it may do
+/// with objects of this side (default `Policy.public()`).
+///
+/// Raises `ValueError` for a URL that names nothing, `ConnectionError` if nobody answers there.
+#[pyfunction]
+#[pyo3(signature = (url, *, timeout = 20.0, exported_names = None, policy = None))]
+pub(crate) fn connect(
+    py: Python<'_>,
+    url: &str,
+    timeout: f64,
+    exported_names: Option<Bound<'_, PyAny>>,
+    policy: Option<Py<Policy>>,
+) -> PyResult<RemoteView> {
+    let endpoint = endpoint(url)?;
+    let timeout = Duration::try_from_secs_f64(timeout)
+        .map_err(|error| PyValueError::new_err(format!("timeout={timeout}: {error}")))?;
+    let policy = policy.map_or_else(|| Py::new(py, Policy::ordinary()), Ok)?;
+    let stream = py
+        .detach(|| Stream::connect(&endpoint, Some(timeout)))
+        .map_err(|error| PyConnectionError::new_err(error.to_string()))?;
+    let connection = Session::over_stream(py, stream, endpoint.to_string(), exported_names, policy);
+    Ok(RemoteView::new(connection))
+}
+
+/// Two sessions joined in this process: each exports its names to the other.
+#[pyfunction]
+#[pyo3(signature = (here = None, there = None, *, policy = None))]
+pub(crate) fn pair(
+    py: Python<'_>,
+    here: Option<Bound<'_, PyAny>>,
+    there: Option<Bound<'_, PyAny>>,
+    policy: Option<(Py<Policy>, Py<Policy>)>,
+) -> PyResult<(Session, Session)> {
+    let (one, other) = Stream::pair()?;
+    let (first, second) = match policy {
+        Some(policies) => policies,
+        None => (Py::new(py, Policy::everything())?, Py::new(py, Policy::everything())?),
+    };
+    Ok((
+        Session::of(Session::over_stream(py, one, "the second session of a pair".into(), here, first)),
+        Session::of(Session::over_stream(py, other, "the first session of a pair".into(), there, second)),
+    ))
+}
+
+/// A session over two file descriptors, which it owns from now on (pipes to a child process).
+#[pyfunction]
+#[pyo3(signature = (read_fd, write_fd, peer, exported_names = None, policy = None))]
+pub(crate) fn session_over_fds(
+    py: Python<'_>,
+    read_fd: RawFd,
+    write_fd: RawFd,
+    peer: String,
+    exported_names: Option<Bound<'_, PyAny>>,
+    policy: Option<Py<Policy>>,
+) -> PyResult<Session> {
+    if read_fd < 0 || write_fd < 0 || read_fd == write_fd {
+        return Err(PyValueError::new_err("two different open file descriptors are needed"));
+    }
+    let policy = policy.map_or_else(|| Py::new(py, Policy::everything()), Ok)?;
+    // SAFETY: the caller hands both descriptors over, as this function's contract says; they are
+    // checked to be two different non-negative numbers.
+    let (read, write) = unsafe { (OwnedFd::from_raw_fd(read_fd), OwnedFd::from_raw_fd(write_fd)) };
+    let stream = Stream::from_named_fds(read, write, peer.clone())?;
+    Ok(Session::of(Session::over_stream(py, stream, peer, exported_names, policy)))
+}
+
+/// The session behind a `RemoteView` or a remote object; `TypeError` for anything else.
+#[pyfunction]
+pub(crate) fn session_of(remote: &Bound<'_, PyAny>) -> PyResult<Session> {
+    let py = remote.py();
+    if let Ok(view) = remote.cast::<RemoteView>() {
+        return Ok(Session::of(Arc::clone(view.get().connection())));
+    }
+    if let Some(proxy) = crate::proxy::as_proxy(remote)
+        && let Some(remote) = crate::remote::controller::remote_of(&proxy, py)?
+    {
+        return Ok(Session::of(Arc::clone(remote.get().connection())));
+    }
+    Err(pyo3::exceptions::PyTypeError::new_err(format!(
+        "session_of() takes a RemoteView or a remote object, not a local '{}' object",
+        remote.get_type().name()?
+    )))
+}
+
+/// What a URL names; `ValueError` with what would do.
+pub(crate) fn endpoint(url: &str) -> PyResult<Endpoint> {
+    Endpoint::parse(url).map_err(|error| PyValueError::new_err(error.to_string()))
+}

@@ -1,0 +1,168 @@
+//! Who may do what: the one gate that every operation of a peer passes.
+
+use std::collections::{HashMap, HashSet};
+
+use objspace_proto::Op;
+use pyo3::exceptions::{PyPermissionError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyModule, PyString, PyType};
+
+/// What the peer of a session may do with the objects that it was given.
+///
+/// `Policy.full()`: everything. `Policy.public()`: public attributes and ordinary operators of what
+/// was exported and of what is returned from it; no `_names`, no writes to attributes, no way to
+/// class internals, globals, code or frames. `Policy.listed({Class: ["name", ...]})`: only the named
+/// attributes of the named classes.
+#[pyclass(frozen, module = "objspace", name = "Policy")]
+pub(crate) struct Policy {
+    rule: Rule,
+    tracebacks: bool,
+}
+
+enum Rule {
+    Full,
+    Public,
+    Listed(HashMap<usize, (Py<PyType>, HashSet<String>)>),
+}
+
+/// Underscore names that say something about an object and open no way into the process.
+const HARMLESS: &[&str] = &[
+    "__abs__", "__doc__", "__init__", "__len__", "__match_args__", "__module__", "__name__",
+    "__notes__", "__qualname__", "__text_signature__",
+];
+
+/// Public names that lead into frames, code and globals all the same.
+const INTERNALS: &[&str] = &[
+    "ag_await", "ag_code", "ag_frame", "cr_await", "cr_code", "cr_frame", "cr_origin", "f_back",
+    "f_builtins", "f_code", "f_globals", "f_locals", "func_globals", "gi_code", "gi_frame",
+    "gi_yieldfrom", "mro", "tb_frame", "tb_next",
+];
+
+/// Special methods that would reach past the gate when called by name.
+const PAST_THE_GATE: &[&str] = &[
+    "__delattr__", "__dir__", "__getattribute__", "__getstate__", "__reduce__", "__reduce_ex__",
+    "__setattr__", "__setstate__", "__sizeof__", "__get__", "__set__", "__delete__",
+];
+
+impl Policy {
+    /// `Policy.full()`.
+    pub(crate) fn everything() -> Self {
+        Self { rule: Rule::Full, tracebacks: true }
+    }
+
+    /// `Policy.public()`.
+    pub(crate) fn ordinary() -> Self {
+        Self { rule: Rule::Public, tracebacks: false }
+    }
+
+    /// Whether remote tracebacks show frames, locals and paths to the peer.
+    pub(crate) fn shows_tracebacks(&self) -> bool {
+        self.tracebacks
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self.rule, Rule::Full)
+    }
+
+    /// Asks whether the peer may perform `op` (with `name`, if it is about an attribute).
+    pub(crate) fn check(
+        &self,
+        target: &Bound<'_, PyAny>,
+        op: Op,
+        name: Option<&Bound<'_, PyString>>,
+    ) -> PyResult<()> {
+        if self.is_full() {
+            return Ok(());
+        }
+        let refuse = |rule: &str| {
+            let class = target.get_type().name().map_or_else(|_| "?".into(), |n| n.to_string());
+            let what = match name {
+                Some(name) => format!("{op:?} of {name:?} on a '{class}' object", name = name.to_string_lossy()),
+                None => format!("{op:?} on a '{class}' object"),
+            };
+            Err(PyPermissionError::new_err(format!(
+                "the policy of the other side ({self}) refuses {what}: {rule}",
+                self = self.describe(),
+            )))
+        };
+        match op {
+            Op::SETATTR | Op::DELATTR => return refuse("attributes may not be written"),
+            Op::REDUCE | Op::REDUCE_EX | Op::GETSTATE | Op::SIZEOF | Op::GET | Op::SET | Op::DELETE => {
+                return refuse("it would reach the object's internals");
+            }
+            Op::GETATTR | Op::CALL_METHOD => {}
+            _ if op.name().is_none() => return refuse("unknown operation"),
+            _ => return Ok(()),
+        }
+        let Some(name) = name else { return refuse("no attribute name") };
+        let name = name.to_string_lossy();
+        if let Rule::Listed(classes) = &self.rule {
+            let class = target.get_type();
+            let listed = class.mro().iter().any(|base| {
+                classes.get(&(base.as_ptr() as usize)).is_some_and(|(_, names)| names.contains(&*name))
+            });
+            return if listed { Ok(()) } else { refuse("the name is not listed") };
+        }
+        if INTERNALS.contains(&&*name) {
+            return refuse("the name leads into frames, code or globals");
+        }
+        if name.starts_with('_') {
+            let special = Op::from_name(&name).is_some() && !PAST_THE_GATE.contains(&&*name);
+            if !special && !HARMLESS.contains(&&*name) {
+                return refuse("names that begin with '_' are private");
+            }
+        }
+        if target.is_instance_of::<PyModule>()
+            && target.getattr(&*name).is_ok_and(|value| value.is_instance_of::<PyModule>())
+        {
+            return refuse("a module does not hand out the modules that it imported");
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> &'static str {
+        match self.rule {
+            Rule::Full => "Policy.full",
+            Rule::Public => "Policy.public",
+            Rule::Listed(_) => "Policy.listed",
+        }
+    }
+}
+
+#[pymethods]
+impl Policy {
+    /// Everything: for peers that are yours (the default of `spawn`, pipes and `pair`).
+    #[staticmethod]
+    fn full() -> Self {
+        Self::everything()
+    }
+
+    /// Public attributes and ordinary operators, no writes to attributes (the default of listeners).
+    ///
+    /// `tracebacks=True` lets the peer see the frames of its errors, their locals included.
+    #[staticmethod]
+    #[pyo3(signature = (*, tracebacks = false))]
+    fn public(tracebacks: bool) -> Self {
+        Self { rule: Rule::Public, tracebacks }
+    }
+
+    /// Only these attributes: `Policy.listed({Class: ["name", ...]})`.
+    #[staticmethod]
+    #[pyo3(signature = (names, *, tracebacks = false))]
+    fn listed(names: &Bound<'_, PyDict>, tracebacks: bool) -> PyResult<Self> {
+        let mut classes = HashMap::new();
+        for (class, names) in names.iter() {
+            let class: Bound<'_, PyType> = class.cast_into().map_err(|error| {
+                PyTypeError::new_err(format!("Policy.listed takes a dict from classes to names: {error}"))
+            })?;
+            let names: HashSet<String> =
+                names.try_iter()?.map(|name| name?.extract::<String>()).collect::<PyResult<_>>()?;
+            classes.insert(class.as_ptr() as usize, (class.unbind(), names));
+        }
+        Ok(Self { rule: Rule::Listed(classes), tracebacks })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{}()", self.describe())
+    }
+}

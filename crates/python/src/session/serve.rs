@@ -1,0 +1,207 @@
+//! A request of the peer, from its bytes to its reply.
+
+use std::sync::Arc;
+
+use objspace_proto::{FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket};
+use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple, PyType};
+
+use super::connection::Connection;
+use super::errors::ObjectNotFound;
+use super::link::Request;
+use super::perform::{Arguments, perform};
+use super::threads::{self, LogicalThread};
+use crate::convert::decode::Reader;
+use crate::convert::encode::Writer;
+use crate::remote::{class, traceback};
+
+/// Performs a request and replies to it. A failure of any kind fails that request only.
+pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
+    let (answer, thread) = match &request {
+        Request::Call(call) => (call.answer, call.thread),
+        Request::Fetch(fetch) => (fetch.answer, fetch.thread),
+    };
+    let result = {
+        let _running = threads::enter(LogicalThread(thread), &connection.link, answer);
+        match request {
+            Request::Call(call) => run_call(py, connection, call),
+            Request::Fetch(fetch) => run_fetch(py, connection, fetch),
+        }
+    };
+    let (outcome, payload) = match result {
+        Ok(payload) => (Outcome::Value, payload),
+        Err(error) => (Outcome::Error, error_payload(py, connection, error)),
+    };
+    let mut state = connection.link.state();
+    if state.end.is_none() {
+        // A reply that the engine refuses was cancelled by the peer.
+        let _ = state.engine.reply(answer, outcome, payload);
+    }
+    drop(state);
+    // A stream that fails here ends the session, which whoever reads it reports.
+    let _ = connection.link.flush(py);
+}
+
+fn run_call(py: Python<'_>, connection: &Arc<Connection>, call: IncomingCall) -> PyResult<Payload> {
+    let target = find(py, connection, call.target, call.payload.ticket());
+    let arguments = Reader::read_arguments(connection, py, call.payload)?;
+    let result = match target? {
+        None => root(py, connection, call.op, &arguments)?,
+        Some(target) => {
+            let name = match call.op {
+                Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD => Some(arguments.name(call.op)?),
+                _ => None,
+            };
+            connection.policy().check(&target, call.op, name)?;
+            perform(&target, call.op, &arguments)?
+        }
+    };
+    let mut writer = Writer::new(connection);
+    writer.value(&result)?;
+    Ok(writer.finish())
+}
+
+/// What may be asked of the session itself: its exported names.
+fn root<'py>(
+    py: Python<'py>,
+    connection: &Arc<Connection>,
+    op: Op,
+    arguments: &Arguments<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let names = connection.names().bind(py);
+    match op {
+        Op::GETITEM | Op::GETATTR => {
+            let name = arguments.name(op)?;
+            if !names.contains(name)? {
+                return Err(ObjectNotFound::new_err(format!(
+                    "{name} is not exported by the other side, which exports {}",
+                    listing(names)?
+                )));
+            }
+            names.get_item(name)
+        }
+        _ => Err(PyTypeError::new_err(format!("{op:?} is no operation of a session"))),
+    }
+}
+
+fn listing(names: &Bound<'_, PyAny>) -> PyResult<String> {
+    let mut all: Vec<String> = names.try_iter()?.map(|name| name?.extract()).collect::<PyResult<_>>()?;
+    all.sort();
+    Ok(if all.is_empty() { "nothing".to_owned() } else { all.join(", ") })
+}
+
+fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: IncomingFetch) -> PyResult<Payload> {
+    let target = find(py, connection, fetch.target, fetch.payload.ticket());
+    let arguments = Reader::read_arguments(connection, py, fetch.payload)?;
+    let mut writer = Writer::new(connection);
+    if fetch.what == FetchKind::EXPORTED_NAMES {
+        let names = connection.names().bind(py).try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        writer.value(PyTuple::new(py, names)?.as_any())?;
+        return Ok(writer.finish());
+    }
+    let Some(target) = target? else {
+        return Err(PyTypeError::new_err(format!("{:?} is no fetch from a session itself", fetch.what)));
+    };
+    match fetch.what {
+        FetchKind::CONTENTS => {
+            connection.policy().check(&target, Op::ITER, None)?;
+            writer.contents(&target)?;
+        }
+        FetchKind::ATTRIBUTES => {
+            connection.policy().check(&target, Op::DIR, None)?;
+            let names = target.dir()?;
+            writer.contents(names.as_any())?;
+        }
+        FetchKind::CLASS => writer.value(&ask_class(py, connection, &target, &arguments)?)?,
+        FetchKind::FRAME => writer.value(&ask_frame(py, connection, &target, &arguments)?)?,
+        other => return Err(PyTypeError::new_err(format!("unknown fetch {}", other.0))),
+    }
+    Ok(writer.finish())
+}
+
+/// What the twin of a class asks its original.
+fn ask_class<'py>(
+    py: Python<'py>,
+    connection: &Arc<Connection>,
+    target: &Bound<'py, PyAny>,
+    arguments: &Arguments<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let class = target.cast::<PyType>().map_err(|_| PyTypeError::new_err("a class is asked, and this is none"))?;
+    let (operation, name, rest) = match arguments.positional.as_slice() {
+        [operation, name, rest @ ..] => (operation.extract::<String>()?, name.cast::<PyString>().ok(), rest),
+        _ => return Err(PyTypeError::new_err("a question to a class without an operation")),
+    };
+    let op = match &*operation {
+        "set" | "set_for" | "property_set" => Op::SETATTR,
+        "delete" | "delete_for" | "property_delete" => Op::DELATTR,
+        "new" | "default_factory" => Op::CALL,
+        "get" | "get_for" | "property_get" => Op::GETATTR,
+        "call" | "call_for" => Op::CALL_METHOD,
+        "source" => {
+            if !connection.policy().shows_tracebacks() {
+                return Ok(py.None().into_bound(py));
+            }
+            Op::DIR
+        }
+        other => Op::from_name(other)
+            .ok_or_else(|| PyTypeError::new_err(format!("no operation {other:?} on a class")))?,
+    };
+    connection.policy().check(target, op, name)?;
+    class::answer(py, class, &operation, name, &PyTuple::new(py, rest)?, arguments.keywords.as_ref())
+}
+
+/// What the picture of a frame asks the frame.
+fn ask_frame<'py>(
+    py: Python<'py>,
+    connection: &Arc<Connection>,
+    target: &Bound<'py, PyAny>,
+    arguments: &Arguments<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if !connection.policy().shows_tracebacks() {
+        return Err(PyPermissionError::new_err(
+            "the policy of the other side does not show frames, locals or source",
+        ));
+    }
+    let Some((operation, rest)) = arguments.positional.split_first() else {
+        return Err(PyTypeError::new_err("a question to a frame without an operation"));
+    };
+    let mut all = vec![target.clone()];
+    all.extend_from_slice(rest);
+    traceback::answer(py, &operation.extract::<String>()?, &PyTuple::new(py, all)?)
+}
+
+/// What a request is addressed to; `None` is the session itself. Asked before the payload is read:
+/// until then nothing that the peer names can be released.
+fn find<'py>(
+    py: Python<'py>,
+    connection: &Arc<Connection>,
+    target: IncomingTarget,
+    ticket: Ticket,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match target {
+        IncomingTarget::Root => Ok(None),
+        IncomingTarget::Export(id) => connection.exported(py, id).map(Some),
+        IncomingTarget::Answer(question) => connection.answered(py, question, ticket).map(Some),
+    }
+}
+
+/// The error reply; if the error itself cannot be sent, one that says so.
+fn error_payload(py: Python<'_>, connection: &Arc<Connection>, error: PyErr) -> Payload {
+    let value = error.value(py);
+    let mut writer = Writer::new(connection);
+    match writer.exception(value.as_any()) {
+        Ok(()) => writer.finish(),
+        Err(failure) => {
+            drop(writer);
+            let text = PyRuntimeError::new_err(format!(
+                "an error of the other side could not be sent: {error} (because: {failure})"
+            ));
+            let mut writer = Writer::new(connection);
+            if writer.exception(text.value(py).as_any()).is_err() {
+                return Payload::new();
+            }
+            writer.finish()
+        }
+    }
+}

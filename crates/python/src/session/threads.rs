@@ -1,0 +1,81 @@
+//! Logical threads: one number for a chain of calls that runs to and fro between processes, so that
+//! a callback runs on the thread that waits, and locks and thread-locals behave as in one program.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use objspace_net::Waker;
+use objspace_proto::AnswerId;
+
+use super::link::Link;
+
+/// The number of a logical thread, unique among the processes that talk to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LogicalThread(pub(crate) u64);
+
+/// A call of a peer that this thread is running.
+struct Running {
+    thread: LogicalThread,
+    link: Arc<Link>,
+    answer: AnswerId,
+}
+
+thread_local! {
+    static WAKER: RefCell<Option<Arc<Waker>>> = const { RefCell::new(None) };
+    static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
+    static OWN: RefCell<Option<LogicalThread>> = const { RefCell::new(None) };
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// This thread's waker.
+///
+/// # Panics
+/// If the system gives no event descriptor (none are left): nothing could ever be waited for.
+pub(crate) fn waker() -> Arc<Waker> {
+    WAKER.with_borrow_mut(|slot| {
+        Arc::clone(slot.get_or_insert_with(|| {
+            Arc::new(Waker::new().expect("objspace: no file descriptor left for a waker"))
+        }))
+    })
+}
+
+/// The logical thread of whatever this thread does now, and the call of `link`'s peer that it is
+/// nested in.
+pub(crate) fn context(link: &Arc<Link>) -> (LogicalThread, Option<AnswerId>) {
+    RUNNING.with_borrow(|running| {
+        let thread = running.last().map_or_else(own, |innermost| innermost.thread);
+        let parent = running
+            .iter()
+            .rev()
+            .find(|call| Arc::ptr_eq(&call.link, link) && call.thread == thread)
+            .map(|call| call.answer);
+        (thread, parent)
+    })
+}
+
+/// Marks this thread as running `answer` of `link`'s peer until the guard is dropped.
+pub(crate) fn enter(thread: LogicalThread, link: &Arc<Link>, answer: AnswerId) -> Guard {
+    RUNNING.with_borrow_mut(|running| running.push(Running { thread, link: Arc::clone(link), answer }));
+    Guard
+}
+
+/// Ends the mark of [`enter`].
+pub(crate) struct Guard;
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let ended = RUNNING.with_borrow_mut(Vec::pop);
+        drop(ended);
+    }
+}
+
+fn own() -> LogicalThread {
+    OWN.with_borrow_mut(|own| {
+        *own.get_or_insert_with(|| {
+            let high = u64::from(std::process::id()) << 32;
+            LogicalThread(high ^ (super::nonce() << 24) ^ NEXT.fetch_add(1, Ordering::Relaxed))
+        })
+    })
+}

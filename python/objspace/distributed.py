@@ -1,0 +1,23 @@
+"""Sessions between processes: the parts under `objspace.connect` and `objspace.serve`."""
+
+from objspace._core import (
+    ConnectionLost,
+    ObjectNotFound,
+    Policy,
+    ProtocolError,
+    RemoteView,
+    Session,
+    pair,
+    session_of,
+)
+
+__all__ = [
+    "ConnectionLost",
+    "ObjectNotFound",
+    "Policy",
+    "ProtocolError",
+    "RemoteView",
+    "Session",
+    "pair",
+    "session_of",
+]

@@ -1,0 +1,100 @@
+"""Remote classes: real local classes, told once."""
+
+import inspect
+
+import objspace
+
+SETUP = '''
+class Base:
+    """The base."""
+
+    kind = "base"
+
+    def __init__(self, name="anonymous"):
+        self.name = name
+
+    def greet(self, whom: str = "you") -> str:
+        """Greet somebody."""
+        return f"{self.name} greets {whom}"
+
+    def use(self):
+        return self.hook()
+
+    def hook(self):
+        return "remote hook"
+
+    @property
+    def shout(self):
+        return self.name.upper()
+
+    @classmethod
+    def make(cls):
+        return cls("made")
+
+    @staticmethod
+    def add(a, b):
+        return a + b
+
+    def __len__(self):
+        return len(self.name)
+
+
+class Derived(Base):
+    pass
+
+
+thing = Derived("thing")
+
+def use(obj):
+    return obj.use()
+'''
+
+
+def test_type_isinstance_and_facts_cost_nothing(link):
+    remote = link(SETUP)
+    thing, base, derived = remote.thing, remote.Base, remote.Derived
+    session = objspace.distributed.session_of(remote)
+    before = session.stats()["round_trips"]
+    assert type(thing) is derived
+    assert isinstance(thing, base)
+    assert issubclass(derived, base)
+    assert derived.__name__ == "Derived"
+    assert base.__doc__ == "The base."
+    assert str(inspect.signature(base.greet)) == "(self, whom: str = 'you') -> str"
+    assert base.greet.__doc__ == "Greet somebody."
+    assert isinstance(base, type)
+    assert session.stats()["round_trips"] == before
+
+
+def test_instances_are_made_over_there(link):
+    remote = link(SETUP)
+    made = remote.Base("new")
+    assert made.greet("me") == "new greets me"
+    assert made.name == "new"
+    assert made.shout == "NEW"
+    assert len(made) == 3
+    assert type(remote.Derived.make()) is remote.Derived
+    assert remote.Base.add(1, 2) == 3
+
+
+def test_a_method_call_is_one_round_trip(link):
+    thing = link(SETUP).thing
+    session = objspace.distributed.session_of(thing)
+    before = session.stats()
+    assert thing.greet("me") == "thing greets me"
+    after = session.stats()
+    assert after["round_trips"] - before["round_trips"] == 1
+    assert after["messages_sent"] - before["messages_sent"] == 1
+
+
+def test_a_remote_class_can_be_subclassed(link):
+    remote = link(SETUP)
+
+    class Local(remote.Base):
+        def hook(self):
+            return f"local hook of {self.name}"
+
+    local = Local("sub")
+    assert local.use() == "local hook of sub"
+    assert remote.use(local) == "local hook of sub"
+    assert local.greet() == "sub greets you"
