@@ -47,7 +47,7 @@ class Thing(Base):
     __match_args__ = ("name", "size")
     name: str
     size: int = 3
-    _private = [1, 2]
+    _private = [1, 2]  # noqa: RUF012
     counter = 0
     handler = Base
 
@@ -59,11 +59,18 @@ class Thing(Base):
         self.size = size
         self.tags = tags
 
-    def method(self, x: int, /, y: str = "y", *rest: float, flag: bool = True, **more: object) -> tuple[Any, ...]:
+    def method(
+        self, x: int, /, y: str = "y", *rest: float, flag: bool = True, **more: object
+    ) -> tuple[Any, ...]:
         """The method's doc."""
         return (self.name, x, y, rest, flag, more)
 
-    def defaults(self, items: list[int] = [1, 2], thing: object = object, function: Any = len) -> None:  # noqa: B006
+    def defaults(
+        self,
+        items: list[int] = [1, 2],  # noqa: B006
+        thing: object = object,
+        function: Any = len,
+    ) -> None:
         pass
 
     @note
@@ -182,7 +189,7 @@ class Colour(enum.Enum):
 
     RED = 1
     GREEN = 2
-    CRIMSON = 1
+    CRIMSON = 1  # noqa: PIE796
 
     def shout(self) -> str:
         return self.name + "!"
@@ -194,7 +201,7 @@ class Rights(enum.IntFlag):
 
 
 class Meta(type):
-    registry: list[type] = []
+    registry: list[type] = []  # noqa: RUF012
 
     def __init__(cls, name: str, bases: Any, namespace: Any, **kwargs: Any) -> None:
         type.__init__(cls, name, bases, namespace)
@@ -243,7 +250,7 @@ class Listish:
 
 
 class Registers:
-    seen: list[type] = []
+    seen: list[type] = []  # noqa: RUF012
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         Registers.seen.append(cls)

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 import shapes
 from far import Far
-
 from objspace._core import _parts
 
 
@@ -46,7 +45,15 @@ def test_names_bases_and_documentation(far: Far, thing: Any) -> None:
 
 
 def test_dir_is_the_same(far: Far) -> None:
-    for cls in (shapes.Thing, shapes.Base, shapes.Point, shapes.Slotted, shapes.Shape, shapes.Square, shapes.Box):
+    for cls in (
+        shapes.Thing,
+        shapes.Base,
+        shapes.Point,
+        shapes.Slotted,
+        shapes.Shape,
+        shapes.Square,
+        shapes.Box,
+    ):
         theirs = set(dir(far.cls(cls)))
         mine = set(dir(cls)) - {"__del__", "__orig_bases__"}
         assert theirs == mine, cls
@@ -54,7 +61,17 @@ def test_dir_is_the_same(far: Far) -> None:
 
 
 def test_signatures_are_the_same(far: Far, thing: Any) -> None:
-    for name in ("__init__", "method", "defaults", "wrapped", "make", "helper", "__len__", "waits", "asyncgen"):
+    for name in (
+        "__init__",
+        "method",
+        "defaults",
+        "wrapped",
+        "make",
+        "helper",
+        "__len__",
+        "waits",
+        "asyncgen",
+    ):
         mine = str(inspect.signature(getattr(shapes.Thing, name)))
         theirs = str(inspect.signature(getattr(thing, name)))
         assert theirs == mine, name
@@ -99,7 +116,9 @@ def test_help(far: Far) -> None:
         mine = pydoc.render_doc(cls, renderer=pydoc.plaintext)
         # A doc that a method inherits is found by way of the module, which is not here.
         inherited = " |      Initialize self.  See help(type(self)) for accurate signature.\n"
-        assert pydoc.render_doc(far.cls(cls), renderer=pydoc.plaintext) == mine.replace(inherited, "")
+        assert pydoc.render_doc(far.cls(cls), renderer=pydoc.plaintext) == mine.replace(
+            inherited, ""
+        )
     assert far.asked == []
     text = pydoc.render_doc(far.cls(shapes.Thing), renderer=pydoc.plaintext)
     assert "method(" in text
@@ -110,7 +129,14 @@ def test_help(far: Far) -> None:
 
 def test_calling_methods(far: Far, thing: Any) -> None:
     real = shapes.Thing("n")
-    assert thing.method(real, 1, "z", 2.0, flag=False, other=3) == ("n", 1, "z", (2.0,), False, {"other": 3})
+    assert thing.method(real, 1, "z", 2.0, flag=False, other=3) == (
+        "n",
+        1,
+        "z",
+        (2.0,),
+        False,
+        {"other": 3},
+    )
     assert thing.helper(1, b=5) == 6
     assert thing.make("x") == (shapes.Thing, "x")
     assert thing.overridden(real) == "Thing+Base"
@@ -169,7 +195,9 @@ def test_state_of_a_base_and_of_a_child_are_kept_apart(far: Far) -> None:
     assert isinstance(far.cls(shapes.Shape).colour, property)
 
 
-def test_setting_and_deleting_happen_over_there(far: Far, thing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_and_deleting_happen_over_there(
+    far: Far, thing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shapes.Thing, "counter", 0)
     thing.counter = 9
     assert shapes.Thing.counter == 9
@@ -286,7 +314,9 @@ def test_class_with_its_own_new(far: Far) -> None:
     class Mine(local):  # type: ignore[misc, valid-type]
         pass
 
-    with pytest.raises(TypeError, match=r"local class '.*Mine': its remote base 'WithNew' defines __new__"):
+    with pytest.raises(
+        TypeError, match=r"local class '.*Mine': its remote base 'WithNew' defines __new__"
+    ):
         Mine()
 
 
@@ -336,7 +366,9 @@ def test_dataclass(far: Far) -> None:
     assert not by_name["where"].repr
     assert local.__dataclass_params__.order
     assert local.__match_args__ == ("x", "y", "tags", "where")
-    assert str(inspect.signature(local)).startswith("(x: int, y: int = 0, tags: list[str] = <factory>")
+    assert str(inspect.signature(local)).startswith(
+        "(x: int, y: int = 0, tags: list[str] = <factory>"
+    )
     assert far.asked == []
     assert by_name["where"].default is shapes.SOMEWHERE
     assert by_name["odd"].default_factory() == [7]
@@ -436,7 +468,7 @@ def test_enum(far: Far) -> None:
     assert local.RED is shapes.Colour.RED
     assert far.asked == []
     rights = far.cls(shapes.Rights)
-    assert rights.READ | rights.WRITE == shapes.Rights(3)
+    assert shapes.Rights(3) == rights.READ | rights.WRITE
 
 
 def test_metaclass(far: Far) -> None:
@@ -454,7 +486,7 @@ def test_metaclass(far: Far) -> None:
 
     assert shapes.Meta.registry[-1] is Mine
     assert Mine.__class__ is meta
-    with pytest.raises(TypeError, match="metaclass 'MetaNew'.*defines __new__"):
+    with pytest.raises(TypeError, match=r"metaclass 'MetaNew'.*defines __new__"):
 
         class Other(far.cls(shapes.WithMetaNew)):  # type: ignore[misc]
             pass
@@ -489,7 +521,11 @@ def test_type_parameters(far: Far) -> None:
     space: dict[str, Any] = {"__name__": "shapes"}
     exec("class Modern[A, *Bs, **C]:\n    def get(self, item: A) -> A: ...\n", space)
     local = far.cls(space["Modern"])
-    assert [type(parameter).__name__ for parameter in local.__type_params__] == ["TypeVar", "TypeVarTuple", "ParamSpec"]
+    assert [type(parameter).__name__ for parameter in local.__type_params__] == [
+        "TypeVar",
+        "TypeVarTuple",
+        "ParamSpec",
+    ]
     assert local.__parameters__ == local.__type_params__
 
 
@@ -579,7 +615,10 @@ def test_descriptions_are_plain(far: Far) -> None:
         elif isinstance(value, type):
             assert value.__module__ == "builtins", path
         else:
-            assert value is None or value is ... or type(value) in {bool, int, float, str, bytes}, (path, value)
+            assert value is None or value is ... or type(value) in {bool, int, float, str, bytes}, (
+                path,
+                value,
+            )
 
     for cls in [value for value in vars(shapes).values() if isinstance(value, type)]:
         description = _parts.describe_class(cls)
@@ -599,7 +638,10 @@ def test_describing_runs_nothing(far: Far) -> None:
         def __repr__(self) -> str:
             raise AssertionError
 
-    loud = Loud("Loud1", (), {"field": Mine(), "method": lambda self, x=Mine(): None, "__doc__": Mine()})  # noqa: B008
+    mine = Mine()
+    loud = Loud(
+        "Loud1", (), {"field": Mine(), "method": lambda self, x=mine: None, "__doc__": Mine()}
+    )
     description = _parts.describe_class(loud)
     assert description[3] is None
     assert "Mine object" in repr(description)
@@ -635,7 +677,11 @@ def test_a_hostile_function_description(far: Far) -> None:
     good = _parts.describe_class(shapes.Thing)
     method = next(attribute for attribute in good[7] if attribute[0] == "method")
     described = method[2]
-    for index, value in [(2, (("not a name", 1, (), ()),)), (2, (("a", 9, (), ()),)), (2, (("b", 3, (), ()), ("a", 0, (), ())))]:
+    for index, value in [
+        (2, (("not a name", 1, (), ()),)),
+        (2, (("a", 9, (), ()),)),
+        (2, (("b", 3, (), ()), ("a", 0, (), ()))),
+    ]:
         bad = (*described[:index], value, *described[index + 1 :])
         shape = (*good[:4], (object,), *good[5:7], (("method", 0, bad),), good[8])
         local = _parts.build_class(shape, (object,), far.access)
@@ -681,3 +727,37 @@ def test_unions_and_weak_references(thing: Any) -> None:
     out = io.StringIO()
     print(thing, file=out)
     assert out.getvalue() == "<class 'shapes.Thing'>\n"
+
+
+def test_source_of_functions_from_other_files(far: Far, tmp_path: Any) -> None:
+    import linecache
+
+    space: dict[str, Any] = {"__name__": "elsewhere"}
+    paths = [tmp_path / "one.py", tmp_path / "two.py"]
+    paths[0].write_text("class Mixed:\n    def one(self):\n        return 1\n")
+    paths[1].write_text("# two\ndef two(self):\n    return 2\nMixed.two = two\n")
+    for path in paths:
+        exec(compile(path.read_text(), str(path), "exec"), space)
+    description = list(_parts.describe_class(space["Mixed"]))
+    # As another machine would tell it: the files were last changed at another time.
+    text = repr(description)
+    assert str(paths[1]) in text
+    description[7] = unstamped(description[7])
+    description[8] = unstamped(description[8])
+    local = far.build(space["Mixed"], tuple(description))
+    assert local.one.__code__.co_filename == f"{paths[0]} [test]"
+    assert local.two.__code__.co_filename == f"{paths[1]} [test]"
+    assert far.asked == []
+    assert inspect.getsource(local.one) == "    def one(self):\n        return 1\n"
+    assert inspect.getsource(local.two) == "def two(self):\n    return 2\n"
+    assert far.asked == [("source", str(paths[0])), ("source", str(paths[1]))]
+    assert _parts.answer_class(space["Mixed"], "source", __file__) is None
+    linecache.clearcache()
+
+
+def unstamped(value: Any) -> Any:
+    if type(value) is not tuple:
+        return value
+    if len(value) == 2 and type(value[1]) is tuple and all(type(item) is int for item in value[1]):
+        return (value[0], (1, 1))
+    return tuple(unstamped(item) for item in value)

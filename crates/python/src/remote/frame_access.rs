@@ -22,7 +22,10 @@ pub(crate) struct FrameAccess {
 
 impl FrameAccess {
     pub(crate) fn new(connection: &Arc<Connection>) -> Self {
-        Self { connection: Arc::downgrade(connection), peer: connection.peer().to_owned() }
+        Self {
+            connection: Arc::downgrade(connection),
+            peer: connection.peer().to_owned(),
+        }
     }
 }
 
@@ -36,7 +39,10 @@ impl FrameAccess {
         frame: &Bound<'py, PyAny>,
         rest: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let remote = proxy::as_proxy(frame).map(|proxy| controller::remote_of(&proxy, py)).transpose()?.flatten();
+        let remote = proxy::as_proxy(frame)
+            .map(|proxy| controller::remote_of(&proxy, py))
+            .transpose()?
+            .flatten();
         let Some(remote) = remote else {
             return Err(PyTypeError::new_err("this is no remote frame"));
         };

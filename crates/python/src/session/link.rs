@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use objspace_net::{Interest, Stream, Waker};
 use objspace_proto::{
-    CloseCode, Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output, QuestionId, Received,
-    Session as Engine,
+    CloseCode, Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output,
+    QuestionId, Received, Session as Engine,
 };
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -130,7 +130,10 @@ pub(crate) struct State {
 pub(crate) enum Channel {
     Stream(Stream),
     /// Two Python functions that move bytes objects.
-    Functions { send: Py<PyAny>, receive: Py<PyAny> },
+    Functions {
+        send: Py<PyAny>,
+        receive: Py<PyAny>,
+    },
 }
 
 pub(crate) struct Link {
@@ -155,7 +158,12 @@ enum Seen {
 }
 
 impl Link {
-    pub(crate) fn new(engine: Engine<Held>, deframer: Deframer, channel: Channel, peer: String) -> Arc<Self> {
+    pub(crate) fn new(
+        engine: Engine<Held>,
+        deframer: Deframer,
+        channel: Channel,
+        peer: String,
+    ) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 engine,
@@ -233,7 +241,9 @@ impl Link {
     /// Writes queued output until it is gone or the stream takes no more.
     fn write_some(&self, stream: &Stream) {
         loop {
-            let Some(mut output) = self.state().start_writing() else { return };
+            let Some(mut output) = self.state().start_writing() else {
+                return;
+            };
             let written = write_output(stream, &mut output);
             let mut state = self.state();
             let all = output.is_empty();
@@ -262,7 +272,14 @@ impl Link {
     /// Announces that this thread will wait for the answer to `question`.
     pub(crate) fn expect(state: &mut State, question: QuestionId) {
         let waker = threads::waker();
-        state.waiters.insert(question, Waiter { waker, answer: None, nested: VecDeque::new() });
+        state.waiters.insert(
+            question,
+            Waiter {
+                waker,
+                answer: None,
+                nested: VecDeque::new(),
+            },
+        );
     }
 
     /// Waits for the answer to `question`, running calls nested in it meanwhile.
@@ -287,7 +304,9 @@ impl Link {
                 let mut guard = self.state();
                 let state = &mut *guard;
                 let Some(waiter) = state.waiters.get_mut(&question) else {
-                    return Err(PyRuntimeError::new_err("objspace: a wait without a question; please report this"));
+                    return Err(PyRuntimeError::new_err(
+                        "objspace: a wait without a question; please report this",
+                    ));
                 };
                 if let Some(answer) = waiter.answer.take() {
                     state.waiters.remove(&question);
@@ -304,7 +323,9 @@ impl Link {
                 } else {
                     match state.reader {
                         Reader::Nobody | Reader::Idle(_) => {
-                            if let (Reader::Idle(_), Some(waker)) = (state.reader, &state.idle_waker) {
+                            if let (Reader::Idle(_), Some(waker)) =
+                                (state.reader, &state.idle_waker)
+                            {
                                 waker.wake();
                             }
                             state.epoch += 1;
@@ -353,7 +374,12 @@ impl Link {
     }
 
     /// Runs Python's signal handlers; an exception of theirs (Ctrl-C) cancels the call.
-    fn check_signals(&self, py: Python<'_>, question: QuestionId, mine: &mut Option<u64>) -> PyResult<()> {
+    fn check_signals(
+        &self,
+        py: Python<'_>,
+        question: QuestionId,
+        mine: &mut Option<u64>,
+    ) -> PyResult<()> {
         let Err(error) = py.check_signals() else {
             return Ok(());
         };
@@ -402,7 +428,12 @@ impl Link {
         }
     }
 
-    fn read_function(&self, py: Python<'_>, receive: &Py<PyAny>, question: Option<QuestionId>) -> Seen {
+    fn read_function(
+        &self,
+        py: Python<'_>,
+        receive: &Py<PyAny>,
+        question: Option<QuestionId>,
+    ) -> Seen {
         let received = receive.call0(py).and_then(|data| {
             let data = data.into_bound(py).cast_into::<PyBytes>()?;
             let mut deframer = self.deframer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -410,11 +441,16 @@ impl Link {
             let mut frames = VecDeque::new();
             let whole = deframer.extend(bytes, |frame| frames.push_back(Ok(Some(frame))));
             frames.extend(whole.err().map(Err));
-            Ok((bytes.is_empty(), self.hand_out(|| frames.pop_front().unwrap_or(Ok(None)), question)))
+            Ok((
+                bytes.is_empty(),
+                self.hand_out(|| frames.pop_front().unwrap_or(Ok(None)), question),
+            ))
         });
         match received {
             Ok((true, _)) => {
-                self.end(End::Lost("its receive function returned no bytes: the channel has ended".into()));
+                self.end(End::Lost(
+                    "its receive function returned no bytes: the channel has ended".into(),
+                ));
                 Seen::Ended
             }
             Ok((false, seen)) => seen.unwrap_or(Seen::Woken),
@@ -425,18 +461,35 @@ impl Link {
         }
     }
 
-    fn read_stream(&self, stream: &Stream, waker: &Waker, epoch: u64, question: Option<QuestionId>) -> Seen {
+    fn read_stream(
+        &self,
+        stream: &Stream,
+        waker: &Waker,
+        epoch: u64,
+        question: Option<QuestionId>,
+    ) -> Seen {
         loop {
             let (writing, reader, releases) = {
                 let state = self.state();
-                (state.blocked, state.reader, state.engine.releases_pending() > 0)
+                (
+                    state.blocked,
+                    state.reader,
+                    state.engine.releases_pending() > 0,
+                )
             };
             if !holds(reader, epoch) {
                 return Seen::LostRight;
             }
             // While the session is idle, releases gather for a moment and then go in one message.
             let timeout = (releases && matches!(reader, Reader::Idle(_))).then_some(GATHER);
-            let ready = match stream.wait(Interest { read: true, write: writing }, Some(waker), timeout) {
+            let ready = match stream.wait(
+                Interest {
+                    read: true,
+                    write: writing,
+                },
+                Some(waker),
+                timeout,
+            ) {
                 Ok(ready) => ready,
                 Err(error) => {
                     self.end(End::Lost(error.to_string()));
@@ -522,7 +575,10 @@ impl Link {
             }
         }
         if let Some(question) = question
-            && state.waiters.get(&question).is_some_and(|w| w.answer.is_some() || !w.nested.is_empty())
+            && state
+                .waiters
+                .get(&question)
+                .is_some_and(|w| w.answer.is_some() || !w.nested.is_empty())
         {
             // Work for others that came in the same read must not wait for this thread.
             if !state.work.is_empty() {
@@ -586,7 +642,7 @@ impl Link {
         self.work_ready.notify_all();
         drop(state);
         if let Channel::Stream(stream) = &self.channel {
-                stream.shutdown();
+            stream.shutdown();
         }
     }
 
@@ -628,7 +684,11 @@ impl Link {
     }
 
     /// Runs on the calling thread until the session ends.
-    pub(crate) fn serve_here(&self, py: Python<'_>, serve: &dyn Fn(Python<'_>, Request)) -> PyResult<()> {
+    pub(crate) fn serve_here(
+        &self,
+        py: Python<'_>,
+        serve: &dyn Fn(Python<'_>, Request),
+    ) -> PyResult<()> {
         self.state().workers += 1;
         loop {
             let next = {
@@ -657,7 +717,9 @@ impl Link {
                 Err(None) => {
                     let waited = py.detach(|| {
                         let state = self.state();
-                        let _ = self.work_ready.wait_timeout(state, Duration::from_millis(50));
+                        let _ = self
+                            .work_ready
+                            .wait_timeout(state, Duration::from_millis(50));
                     });
                     let () = waited;
                     py.check_signals()?;
@@ -724,7 +786,14 @@ impl Link {
                 state.sleeping += 1;
                 let (mut woken, timeout) = self
                     .work_ready
-                    .wait_timeout(state, if surplus { SURPLUS } else { Duration::from_secs(3600) })
+                    .wait_timeout(
+                        state,
+                        if surplus {
+                            SURPLUS
+                        } else {
+                            Duration::from_secs(3600)
+                        },
+                    )
                     .unwrap_or_else(PoisonError::into_inner);
                 woken.sleeping -= 1;
                 if surplus && timeout.timed_out() && woken.workers > woken.working + 2 {
@@ -740,7 +809,9 @@ impl Link {
 
     /// Reads for everybody while nobody waits.
     fn read_idle(&self, waker: &Waker, epoch: u64) {
-        let Channel::Stream(stream) = &self.channel else { return };
+        let Channel::Stream(stream) = &self.channel else {
+            return;
+        };
         let seen = self.read_stream(stream, waker, epoch, None);
         let mut state = self.state();
         if state.reader == Reader::Idle(epoch) {
@@ -834,7 +905,11 @@ impl State {
         match event {
             Event::Call(call) => self.route(Request::Call(call), reader),
             Event::Fetch(fetch) => self.route(Request::Fetch(fetch), reader),
-            Event::Reply { question, outcome, payload } => {
+            Event::Reply {
+                question,
+                outcome,
+                payload,
+            } => {
                 if let Some(waiter) = self.waiters.get_mut(&question) {
                     waiter.answer = Some(Answer { outcome, payload });
                     if reader != Some(question) {

@@ -10,6 +10,7 @@ use pyo3::{PyTypeInfo, intern};
 
 use super::statics;
 use crate::remote::plain::{Text, is_plain};
+use crate::remote::traceback::{SourceFile, Stamp, local_name, stamp_of};
 
 /// Positions in the description of a function.
 pub(super) mod place {
@@ -25,7 +26,7 @@ pub(super) mod place {
     /// `None` if it is the class's.
     pub(in super::super) const MODULE: usize = 6;
     pub(in super::super) const LINE: usize = 7;
-    /// `None` if it is the class's.
+    /// `(file, stamp)`, or `None` if it is the class's.
     pub(in super::super) const FILE: usize = 8;
     pub(in super::super) const TEXT_SIGNATURE: usize = 9;
     pub(in super::super) const LEN: usize = 10;
@@ -77,7 +78,8 @@ pub(super) fn describe<'py>(
     let file = if around.file.get_or_insert_with(|| file.clone()) == &file {
         None
     } else {
-        Some(file)
+        let stamp = stamp_of(&file);
+        Some((file, stamp))
     };
     let doc = function.getattr(intern!(py, "__doc__"))?;
     let doc = Some(doc).filter(|doc| doc.is_instance_of::<PyString>());
@@ -506,15 +508,17 @@ pub(super) fn default_of<'py>(
 }
 
 /// How stubs are made for one class.
-pub(super) struct Maker<'py> {
+pub(super) struct Maker<'a, 'py> {
     pub(super) globals: Bound<'py, PyDict>,
     pub(super) module: Bound<'py, PyAny>,
     pub(super) qualname: String,
     /// The name of the class's file here.
     pub(super) file: Bound<'py, PyString>,
+    pub(super) access: &'a Bound<'py, PyAny>,
+    pub(super) label: &'a str,
 }
 
-impl<'py> Maker<'py> {
+impl<'py> Maker<'_, 'py> {
     /// A function that answers `target(operation, name, *args, **kwargs)` and looks like the one
     /// described.
     pub(super) fn stub(
@@ -552,7 +556,11 @@ impl<'py> Maker<'py> {
         let fields = PyDict::new(py);
         fields.set_item(intern!(py, "co_name"), &own_name)?;
         fields.set_item(intern!(py, "co_qualname"), &qualname)?;
-        fields.set_item(intern!(py, "co_filename"), &self.file)?;
+        let file = match item(place::FILE)? {
+            Some(told) if !told.is_none() => file_here(&told, self.access, self.label)?,
+            _ => self.file.clone(),
+        };
+        fields.set_item(intern!(py, "co_filename"), file)?;
         fields.set_item(intern!(py, "co_firstlineno"), line.max(1))?;
         if flags & KINDS != 0 {
             let usual: u32 = blank.bind(py).getattr(intern!(py, "co_flags"))?.extract()?;
@@ -588,6 +596,21 @@ impl<'py> Maker<'py> {
         }
         Ok(function)
     }
+}
+
+/// The name here of a file that functions of a remote class come from, told as `(file, stamp)`.
+pub(super) fn file_here<'py>(
+    told: &Bound<'py, PyAny>,
+    access: &Bound<'py, PyAny>,
+    label: &str,
+) -> PyResult<Bound<'py, PyString>> {
+    let py = told.py();
+    let (file, stamp): (String, Option<Stamp>) = told.extract()?;
+    let source = || {
+        let name = PyString::new(py, &file).unbind();
+        Py::new(py, SourceFile::of_class(access.clone().unbind(), name))
+    };
+    local_name(py, &file, stamp, label, Some(source))
 }
 
 fn closure<'py>(
@@ -641,27 +664,37 @@ fn new_function<'py>(
 
 /// Gives a stub its `__signature__` and `__annotations__`.
 fn sign<'py>(function: &Bound<'py, PyAny>, described: &Bound<'py, PyTuple>) -> PyResult<()> {
-    static INSPECT: PyOnceLock<(Py<PyAny>, Py<PyAny>, [Py<PyAny>; 5])> = PyOnceLock::new();
+    /// `Signature`, `Parameter` and the kinds of parameters.
+    struct Inspect {
+        signature: Py<PyAny>,
+        parameter: Py<PyAny>,
+        kinds: [Py<PyAny>; 5],
+    }
+    static INSPECT: PyOnceLock<Inspect> = PyOnceLock::new();
     let py = function.py();
     let parameters = described.get_item(place::PARAMETERS)?;
     if parameters.is_none() {
         return Ok(());
     }
-    let (signature, parameter, kinds) = INSPECT.get_or_try_init(py, || {
+    let Inspect {
+        signature,
+        parameter,
+        kinds,
+    } = INSPECT.get_or_try_init(py, || {
         let inspect = py.import("inspect")?;
         let parameter = inspect.getattr("Parameter")?;
         let kind = |name: &str| parameter.getattr(name).map(Bound::unbind);
-        Ok::<_, PyErr>((
-            inspect.getattr("Signature")?.unbind(),
-            parameter.clone().unbind(),
-            [
+        Ok::<_, PyErr>(Inspect {
+            signature: inspect.getattr("Signature")?.unbind(),
+            kinds: [
                 kind("POSITIONAL_ONLY")?,
                 kind("POSITIONAL_OR_KEYWORD")?,
                 kind("VAR_POSITIONAL")?,
                 kind("KEYWORD_ONLY")?,
                 kind("VAR_KEYWORD")?,
             ],
-        ))
+            parameter: parameter.unbind(),
+        })
     })?;
     let annotations = PyDict::new(py);
     let list = PyList::empty(py);

@@ -68,7 +68,7 @@ fn nearest<'py>(class: &Bound<'py, PyType>) -> Option<Bound<'py, Record>> {
 }
 
 /// The `access` of a class that was built here; `None` for any other class, subclasses included.
-pub(crate) fn access_of<'py>(class: &Bound<'py, PyType>) -> Option<Bound<'py, PyAny>> {
+pub(super) fn access_of<'py>(class: &Bound<'py, PyType>) -> Option<Bound<'py, PyAny>> {
     record(class).map(|record| record.get().access.bind(class.py()).clone())
 }
 
@@ -154,7 +154,7 @@ pub(super) fn hidden<'py>(visible: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
 ///
 /// # Errors
 /// Those of `type.__new__` (layouts that do not fit).
-pub(crate) fn quietly<'py>(
+pub(super) fn quietly<'py>(
     meta: &Bound<'py, PyType>,
     name: &str,
     bases: &Bound<'py, PyTuple>,
