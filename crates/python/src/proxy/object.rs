@@ -31,11 +31,8 @@ pub(crate) struct Native {
     /// Told (controller, proxy) first thing when the proxy dies. It may not run Python code.
     pub(crate) dropped: fn(*mut ffi::PyObject, *mut ffi::PyObject),
     /// For a deferred proxy: the object that it turns out to be.
-    pub(crate) resolve: for<'py> fn(
-        Python<'py>,
-        &Bound<'py, PyAny>,
-        &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>>,
+    pub(crate) resolve:
+        for<'py> fn(Python<'py>, &Bound<'py, PyAny>, &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
 }
 
 /// The memory of every proxy.
@@ -77,8 +74,7 @@ impl<'py> ProxyRef<'py> {
     /// The type that the proxy says it has.
     pub(crate) fn declared(&self, py: Python<'py>) -> PyResult<Bound<'py, PyType>> {
         // SAFETY: `self` is a live proxy; its declared type is owned by it, or null.
-        let declared =
-            unsafe { Bound::from_borrowed_ptr_or_opt(py, (*fields(self.0.as_ptr())).declared) };
+        let declared = unsafe { Bound::from_borrowed_ptr_or_opt(py, (*fields(self.0.as_ptr())).declared) };
         match declared {
             Some(declared) => Ok(declared.cast_into()?),
             None => {
@@ -94,9 +90,7 @@ impl<'py> ProxyRef<'py> {
     /// The controller; `None` once the collector has cleared the proxy.
     pub(crate) fn controller(&self) -> Option<Bound<'py, PyAny>> {
         // SAFETY: `self` is a live proxy; its controller is owned by it, or null.
-        unsafe {
-            Bound::from_borrowed_ptr_or_opt(self.0.py(), (*fields(self.0.as_ptr())).controller)
-        }
+        unsafe { Bound::from_borrowed_ptr_or_opt(self.0.py(), (*fields(self.0.as_ptr())).controller) }
     }
 
     fn native(&self) -> Option<&'static Native> {
@@ -139,9 +133,7 @@ impl<'py> ProxyRef<'py> {
 }
 
 fn cleared() -> PyErr {
-    PyRuntimeError::new_err(
-        "the proxy was part of a reference cycle that the garbage collector has cleared",
-    )
+    PyRuntimeError::new_err("the proxy was part of a reference cycle that the garbage collector has cleared")
 }
 
 /// A proxy of `declared`.
@@ -156,11 +148,7 @@ pub(crate) fn new_proxy(
 }
 
 /// A proxy whose type is not known before it is asked for anything but a call.
-pub(crate) fn new_deferred(
-    py: Python<'_>,
-    controller: Py<PyAny>,
-    native: &'static Native,
-) -> PyResult<Py<PyAny>> {
+pub(crate) fn new_deferred(py: Python<'_>, controller: Py<PyAny>, native: &'static Native) -> PyResult<Py<PyAny>> {
     let class = types::deferred_type(py)?;
     allocate(py, &class, ptr::null_mut(), controller, Some(native))
 }
@@ -174,9 +162,7 @@ fn allocate(
 ) -> PyResult<Py<PyAny>> {
     // SAFETY: a proxy type, whose instances have the memory of `ProxyObject` and a collector header;
     // the allocation is zeroed and tracked, and zero is a valid value of every field.
-    let object = unsafe {
-        Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class.as_type_ptr(), 0))
-    };
+    let object = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class.as_type_ptr(), 0)) };
     let object = match object {
         Ok(object) => object,
         Err(error) => {
@@ -244,12 +230,9 @@ pub(super) unsafe extern "C" fn traverse_proxy(
     // SAFETY: called by the collector with a live proxy; only its own references are visited.
     unsafe {
         let memory = fields(object);
-        for reference in [
-            (*memory).declared,
-            (*memory).controller,
-            (*memory).resolved,
-            ffi::Py_TYPE(object).cast(),
-        ] {
+        for reference in
+            [(*memory).declared, (*memory).controller, (*memory).resolved, ffi::Py_TYPE(object).cast()]
+        {
             if !reference.is_null() {
                 let stop = visit(reference, arg);
                 if stop != 0 {
@@ -270,10 +253,7 @@ pub(super) unsafe extern "C" fn clear_proxy(object: *mut ffi::PyObject) -> std::
 // ------------------------------------------------------------------ operations
 
 /// Runs `body`, turning errors and panics into a Python error and a null result.
-pub(super) fn guarded(
-    py: Python<'_>,
-    body: impl FnOnce() -> PyResult<*mut ffi::PyObject>,
-) -> *mut ffi::PyObject {
+pub(super) fn guarded(py: Python<'_>, body: impl FnOnce() -> PyResult<*mut ffi::PyObject>) -> *mut ffi::PyObject {
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(result)) => return result,
         Ok(Err(error)) => error,
@@ -300,17 +280,8 @@ pub(crate) fn operate<'py>(
     let deferred = unsafe { (*fields(proxy.as_ptr())).declared.is_null() };
     if deferred && (op != Op::CALL || unsafe { !(*fields(proxy.as_ptr())).resolved.is_null() }) {
         let resolved = this.resolved(py)?;
-        let keywords = (!keywords.is_empty())
-            .then(|| dict(py, keywords))
-            .transpose()?;
-        return perform(
-            &resolved,
-            op,
-            &Arguments {
-                positional: args.to_vec(),
-                keywords,
-            },
-        );
+        let keywords = (!keywords.is_empty()).then(|| dict(py, keywords)).transpose()?;
+        return perform(&resolved, op, &Arguments { positional: args.to_vec(), keywords });
     }
     match this.native() {
         Some(native) => (native.operate)(py, proxy, &controller, op, args, keywords),
@@ -321,9 +292,7 @@ pub(crate) fn operate<'py>(
             let mut all = Vec::with_capacity(args.len() + 1);
             all.push(PyString::intern(py, name).into_any());
             all.extend_from_slice(args);
-            let keywords = (!keywords.is_empty())
-                .then(|| dict(py, keywords))
-                .transpose()?;
+            let keywords = (!keywords.is_empty()).then(|| dict(py, keywords)).transpose()?;
             controller.call(PyTuple::new(py, all)?, keywords.as_ref())
         }
     }
@@ -349,9 +318,7 @@ unsafe fn classify(object: *mut ffi::PyObject) -> Answer {
             }
             let class = Bound::from_borrowed_ptr(Python::assume_attached(), object);
             let visible = class.cast::<PyType>().ok().and_then(visible_metaclass);
-            return visible.map_or(Answer::NotAProxy, |visible| {
-                Answer::New(visible.into_ptr().cast())
-            });
+            return visible.map_or(Answer::NotAProxy, |visible| Answer::New(visible.into_ptr().cast()));
         }
     }
     // SAFETY: the interpreter calls `type(x)` attached, with a live object, which keeps its declared
@@ -364,11 +331,7 @@ unsafe fn classify(object: *mut ffi::PyObject) -> Answer {
         }
         let proxy = ProxyRef(Bound::from_borrowed_ptr(py, object));
         let found = guarded(py, || Ok(proxy.declared(py)?.into_ptr()));
-        if found.is_null() {
-            Answer::Failed
-        } else {
-            Answer::New(found.cast())
-        }
+        if found.is_null() { Answer::Failed } else { Answer::New(found.cast()) }
     }
 }
 
@@ -378,9 +341,5 @@ pub(crate) fn install_type_hook(py: Python<'_>) -> PyResult<()> {
         return Ok(());
     }
     // SAFETY: attached; `classify` tells the truth about its references.
-    if unsafe { type_hook::install(classify) } == 0 {
-        Ok(())
-    } else {
-        Err(PyErr::fetch(py))
-    }
+    if unsafe { type_hook::install(classify) } == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
 }

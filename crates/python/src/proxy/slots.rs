@@ -48,17 +48,11 @@ unsafe extern "C" fn with_one<const OP: u8>(slf: Object, other: Object) -> Objec
 }
 
 /// `a + b` where at least one is a proxy of this type.
-unsafe extern "C" fn binary<const OP: u8, const REFLECTED: u8>(
-    left: Object,
-    right: Object,
-) -> Object {
+unsafe extern "C" fn binary<const OP: u8, const REFLECTED: u8>(left: Object, right: Object) -> Object {
     // SAFETY: called by the interpreter as a slot.
     unsafe {
         let py = Python::assume_attached();
-        guarded(py, || {
-            binary_operator(&bound(py, left), &bound(py, right), Op(OP), Op(REFLECTED))
-                .map(Bound::into_ptr)
-        })
+        guarded(py, || binary_operator(&bound(py, left), &bound(py, right), Op(OP), Op(REFLECTED)).map(Bound::into_ptr))
     }
 }
 
@@ -93,11 +87,7 @@ fn binary_operator<'py>(
 }
 
 /// `[1] + p` where the left type takes only its own kind: the contents of `p`, by its own protocol.
-fn concatenate<'py>(
-    left: &Bound<'py, PyAny>,
-    right: &Bound<'py, PyAny>,
-    op: Op,
-) -> PyResult<Bound<'py, PyAny>> {
+fn concatenate<'py>(left: &Bound<'py, PyAny>, right: &Bound<'py, PyAny>, op: Op) -> PyResult<Bound<'py, PyAny>> {
     let py = left.py();
     let not_implemented = || Ok(py.NotImplemented().into_bound(py));
     let (Some(proxy), Some(name)) = (as_proxy(right), op.name()) else {
@@ -106,9 +96,7 @@ fn concatenate<'py>(
     let declared = proxy.declared(py)?;
     let containers = ["list", "tuple", "bytearray", "dict", "set", "frozenset"];
     let known = declared.getattr("__module__")?.eq("builtins")?
-        && containers
-            .iter()
-            .any(|known| declared.name().is_ok_and(|own| own == *known));
+        && containers.iter().any(|known| declared.name().is_ok_and(|own| own == *known));
     if !known || !left.get_type().hasattr(name)? {
         return not_implemented();
     }
@@ -116,11 +104,7 @@ fn concatenate<'py>(
     left.get_type().call_method1(name, (left, contents))
 }
 
-unsafe extern "C" fn power<const OP: u8, const REFLECTED: u8>(
-    left: Object,
-    right: Object,
-    modulus: Object,
-) -> Object {
+unsafe extern "C" fn power<const OP: u8, const REFLECTED: u8>(left: Object, right: Object, modulus: Object) -> Object {
     // SAFETY: called by the interpreter as a slot.
     unsafe {
         let py = Python::assume_attached();
@@ -154,34 +138,25 @@ unsafe extern "C" fn compare(slf: Object, other: Object, how: c_int) -> Object {
 
 unsafe extern "C" fn length(slf: Object) -> ffi::Py_ssize_t {
     // SAFETY: called by the interpreter as a slot.
-    unsafe {
-        number(slf, Op::LEN, &[], |value| {
-            let index = value
-                .py()
-                .import("operator")?
-                .call_method1("index", (value,))?;
-            let length: ffi::Py_ssize_t = index.extract()?;
-            if length < 0 {
-                return Err(PyValueError::new_err("__len__() should return >= 0"));
-            }
-            Ok(length)
-        })
-    }
+    unsafe { number(slf, Op::LEN, &[], |value| {
+        let index = value.py().import("operator")?.call_method1("index", (value,))?;
+        let length: ffi::Py_ssize_t = index.extract()?;
+        if length < 0 {
+            return Err(PyValueError::new_err("__len__() should return >= 0"));
+        }
+        Ok(length)
+    }) }
 }
 
 unsafe extern "C" fn hash(slf: Object) -> ffi::Py_hash_t {
     // SAFETY: called by the interpreter as a slot.
-    unsafe {
-        number(slf, Op::HASH, &[], |value| {
-            if !value.is_instance_of::<pyo3::types::PyInt>() {
-                return Err(PyTypeError::new_err(
-                    "__hash__ method should return an integer",
-                ));
-            }
-            // The hash of an int is itself, folded into range; -1 is never a hash.
-            value.hash()
-        })
-    }
+    unsafe { number(slf, Op::HASH, &[], |value| {
+        if !value.is_instance_of::<pyo3::types::PyInt>() {
+            return Err(PyTypeError::new_err("__hash__ method should return an integer"));
+        }
+        // The hash of an int is itself, folded into range; -1 is never a hash.
+        value.hash()
+    }) }
 }
 
 /// An operation with a C number for a result; -1 on error.
@@ -198,9 +173,7 @@ unsafe fn number(
     // SAFETY: as the caller says; `run` gives a new reference or null.
     unsafe {
         let py = Python::assume_attached();
-        let Some(result) = Bound::from_owned_ptr_or_opt(py, run(slf, op, args)) else {
-            return -1;
-        };
+        let Some(result) = Bound::from_owned_ptr_or_opt(py, run(slf, op, args)) else { return -1 };
         guarded(py, || {
             answer = convert(&result)?;
             Ok(std::ptr::null_mut())
@@ -211,35 +184,25 @@ unsafe fn number(
 
 unsafe extern "C" fn truth(slf: Object) -> c_int {
     // SAFETY: called by the interpreter as a slot.
-    let answer = unsafe {
-        number(slf, Op::BOOL, &[], |value| {
-            match value.cast::<pyo3::types::PyBool>() {
-                Ok(flag) => Ok(isize::from(flag.is_true())),
-                Err(_) => Err(PyTypeError::new_err(format!(
-                    "__bool__ should return bool, returned {}",
-                    value.get_type().name()?
-                ))),
-            }
-        })
-    };
+    let answer = unsafe { number(slf, Op::BOOL, &[], |value| match value.cast::<pyo3::types::PyBool>() {
+        Ok(flag) => Ok(isize::from(flag.is_true())),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "__bool__ should return bool, returned {}",
+            value.get_type().name()?
+        ))),
+    }) };
     answer as c_int
 }
 
 unsafe extern "C" fn contains(slf: Object, item: Object) -> c_int {
     // SAFETY: called by the interpreter as a slot.
-    (unsafe {
-        number(slf, Op::CONTAINS, &[item], |value| {
-            Ok(isize::from(value.is_truthy()?))
-        })
-    }) as c_int
+    (unsafe { number(slf, Op::CONTAINS, &[item], |value| Ok(isize::from(value.is_truthy()?))) }) as c_int
 }
 
 unsafe extern "C" fn item_at(slf: Object, index: ffi::Py_ssize_t) -> Object {
     // SAFETY: called by the interpreter as a slot; the new int is owned here.
     unsafe {
-        let Some(index) =
-            Bound::from_owned_ptr_or_opt(Python::assume_attached(), ffi::PyLong_FromSsize_t(index))
-        else {
+        let Some(index) = Bound::from_owned_ptr_or_opt(Python::assume_attached(), ffi::PyLong_FromSsize_t(index)) else {
             return std::ptr::null_mut();
         };
         run(slf, Op::GETITEM, &[index.as_ptr()])
@@ -288,8 +251,7 @@ unsafe extern "C" fn get_attribute(slf: Object, name: Object) -> Object {
 }
 
 fn is_class_name(name: &Bound<'_, PyAny>) -> bool {
-    name.cast::<PyString>()
-        .is_ok_and(|name| name.to_str().is_ok_and(|name| name == "__class__"))
+    name.cast::<PyString>().is_ok_and(|name| name.to_str().is_ok_and(|name| name == "__class__"))
 }
 
 unsafe extern "C" fn set_attribute(slf: Object, name: Object, value: Object) -> c_int {
@@ -297,11 +259,7 @@ unsafe extern "C" fn set_attribute(slf: Object, name: Object, value: Object) -> 
     unsafe {
         let py = Python::assume_attached();
         if is_class_name(&bound(py, name)) {
-            return status(guarded(py, || {
-                Err(PyTypeError::new_err(
-                    "the __class__ of a proxy cannot be assigned",
-                ))
-            }));
+            return status(guarded(py, || Err(PyTypeError::new_err("the __class__ of a proxy cannot be assigned"))));
         }
         if value.is_null() {
             status(run(slf, Op::DELATTR, &[name]))
@@ -338,13 +296,7 @@ unsafe extern "C" fn next(slf: Object) -> Object {
 unsafe extern "C" fn descriptor_get(slf: Object, object: Object, class: Object) -> Object {
     // SAFETY: called by the interpreter as a slot; either argument may be null for None.
     unsafe {
-        let or_none = |pointer: Object| {
-            if pointer.is_null() {
-                ffi::Py_None()
-            } else {
-                pointer
-            }
-        };
+        let or_none = |pointer: Object| if pointer.is_null() { ffi::Py_None() } else { pointer };
         run(slf, Op::GET, &[or_none(object), or_none(class)])
     }
 }
@@ -400,10 +352,7 @@ pub(super) fn of(has: &dyn Fn(&str) -> bool) -> Vec<ffi::PyType_Slot> {
     if has("__hash__") {
         always(ffi::Py_tp_hash, hash as *mut c_void);
     } else {
-        always(
-            ffi::Py_tp_hash,
-            ffi::PyObject_HashNotImplemented as *mut c_void,
-        );
+        always(ffi::Py_tp_hash, ffi::PyObject_HashNotImplemented as *mut c_void);
     }
     let mut if_has = |name: &str, slot: c_int, pfunc: *mut c_void| {
         if has(name) {
@@ -411,90 +360,30 @@ pub(super) fn of(has: &dyn Fn(&str) -> bool) -> Vec<ffi::PyType_Slot> {
         }
     };
     if_has("__len__", ffi::Py_mp_length, length as *mut c_void);
-    if_has(
-        "__getitem__",
-        ffi::Py_mp_subscript,
-        with_one::<{ Op::GETITEM.0 }> as *mut c_void,
-    );
-    if_has(
-        "__setitem__",
-        ffi::Py_mp_ass_subscript,
-        assign_item as *mut c_void,
-    );
+    if_has("__getitem__", ffi::Py_mp_subscript, with_one::<{ Op::GETITEM.0 }> as *mut c_void);
+    if_has("__setitem__", ffi::Py_mp_ass_subscript, assign_item as *mut c_void);
     if_has("__contains__", ffi::Py_sq_contains, contains as *mut c_void);
     // What has the order of a sequence can be asked by number; mappings and generics cannot.
     if has("__len__") && has("__getitem__") && !has("keys") {
         if_has("__getitem__", ffi::Py_sq_item, item_at as *mut c_void);
         if_has("__len__", ffi::Py_sq_length, length as *mut c_void);
     }
-    if_has(
-        "__iter__",
-        ffi::Py_tp_iter,
-        unary::<{ Op::ITER.0 }> as *mut c_void,
-    );
+    if_has("__iter__", ffi::Py_tp_iter, unary::<{ Op::ITER.0 }> as *mut c_void);
     if_has("__next__", ffi::Py_tp_iternext, next as *mut c_void);
     if_has("__call__", ffi::Py_tp_call, call as *mut c_void);
-    if_has(
-        "__get__",
-        ffi::Py_tp_descr_get,
-        descriptor_get as *mut c_void,
-    );
-    if_has(
-        "__set__",
-        ffi::Py_tp_descr_set,
-        descriptor_set as *mut c_void,
-    );
-    if_has(
-        "__await__",
-        ffi::Py_am_await,
-        unary::<{ Op::AWAIT.0 }> as *mut c_void,
-    );
-    if_has(
-        "__aiter__",
-        ffi::Py_am_aiter,
-        unary::<{ Op::AITER.0 }> as *mut c_void,
-    );
-    if_has(
-        "__anext__",
-        ffi::Py_am_anext,
-        unary::<{ Op::ANEXT.0 }> as *mut c_void,
-    );
+    if_has("__get__", ffi::Py_tp_descr_get, descriptor_get as *mut c_void);
+    if_has("__set__", ffi::Py_tp_descr_set, descriptor_set as *mut c_void);
+    if_has("__await__", ffi::Py_am_await, unary::<{ Op::AWAIT.0 }> as *mut c_void);
+    if_has("__aiter__", ffi::Py_am_aiter, unary::<{ Op::AITER.0 }> as *mut c_void);
+    if_has("__anext__", ffi::Py_am_anext, unary::<{ Op::ANEXT.0 }> as *mut c_void);
     if_has("__bool__", ffi::Py_nb_bool, truth as *mut c_void);
-    if_has(
-        "__index__",
-        ffi::Py_nb_index,
-        unary::<{ Op::INDEX.0 }> as *mut c_void,
-    );
-    if_has(
-        "__int__",
-        ffi::Py_nb_int,
-        unary::<{ Op::INT.0 }> as *mut c_void,
-    );
-    if_has(
-        "__float__",
-        ffi::Py_nb_float,
-        unary::<{ Op::FLOAT.0 }> as *mut c_void,
-    );
-    if_has(
-        "__neg__",
-        ffi::Py_nb_negative,
-        unary::<{ Op::NEG.0 }> as *mut c_void,
-    );
-    if_has(
-        "__pos__",
-        ffi::Py_nb_positive,
-        unary::<{ Op::POS.0 }> as *mut c_void,
-    );
-    if_has(
-        "__abs__",
-        ffi::Py_nb_absolute,
-        unary::<{ Op::ABS.0 }> as *mut c_void,
-    );
-    if_has(
-        "__invert__",
-        ffi::Py_nb_invert,
-        unary::<{ Op::INVERT.0 }> as *mut c_void,
-    );
+    if_has("__index__", ffi::Py_nb_index, unary::<{ Op::INDEX.0 }> as *mut c_void);
+    if_has("__int__", ffi::Py_nb_int, unary::<{ Op::INT.0 }> as *mut c_void);
+    if_has("__float__", ffi::Py_nb_float, unary::<{ Op::FLOAT.0 }> as *mut c_void);
+    if_has("__neg__", ffi::Py_nb_negative, unary::<{ Op::NEG.0 }> as *mut c_void);
+    if_has("__pos__", ffi::Py_nb_positive, unary::<{ Op::POS.0 }> as *mut c_void);
+    if_has("__abs__", ffi::Py_nb_absolute, unary::<{ Op::ABS.0 }> as *mut c_void);
+    if_has("__invert__", ffi::Py_nb_invert, unary::<{ Op::INVERT.0 }> as *mut c_void);
     macro_rules! operators {
         ($($name:literal $reflected:literal $slot:ident $op:ident $rop:ident;)*) => {$(
             if has($name) || has($reflected) {
@@ -551,10 +440,7 @@ pub(super) fn of(has: &dyn Fn(&str) -> bool) -> Vec<ffi::PyType_Slot> {
         "__ior__" Py_nb_inplace_or IOR;
     }
     if has("__ipow__") {
-        table.push(ffi::PyType_Slot {
-            slot: ffi::Py_nb_inplace_power,
-            pfunc: in_place_power as *mut c_void,
-        });
+        table.push(ffi::PyType_Slot { slot: ffi::Py_nb_inplace_power, pfunc: in_place_power as *mut c_void });
     }
     table
 }

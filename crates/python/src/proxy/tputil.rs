@@ -57,11 +57,7 @@ impl Delegation {
     }
 }
 
-static TPUTIL: Native = Native {
-    operate,
-    dropped,
-    resolve,
-};
+static TPUTIL: Native = Native { operate, dropped, resolve };
 
 /// A proxy whose operations call `controller` with one `ProxyOperation`. `type` defaults to the type
 /// of `obj`; neither given is a `TypeError`.
@@ -79,10 +75,7 @@ pub(crate) fn make_proxy<'py>(
             if name.eq("obj")? {
                 obj = Some(value);
             } else {
-                return Err(PyTypeError::new_err(format!(
-                    "make_proxy() got an unexpected keyword argument {}",
-                    name.repr()?
-                )));
+                return Err(PyTypeError::new_err(format!("make_proxy() got an unexpected keyword argument {}", name.repr()?)));
             }
         }
     }
@@ -90,22 +83,16 @@ pub(crate) fn make_proxy<'py>(
         return Err(PyTypeError::new_err("the controller must be callable"));
     }
     let declared = match (r#type, &obj) {
-        (Some(declared), _) => declared
-            .cast_into::<PyType>()
-            .map_err(|_| PyTypeError::new_err("the type of a proxy must be a type"))?,
+        (Some(declared), _) => declared.cast_into::<PyType>().map_err(|_| {
+            PyTypeError::new_err("the type of a proxy must be a type")
+        })?,
         (None, Some(obj)) => match as_proxy(obj) {
             Some(proxy) => proxy.declared(py)?,
             None => obj.get_type(),
         },
         (None, None) => return Err(PyTypeError::new_err("make_proxy() needs a type or an obj")),
     };
-    let delegation = Py::new(
-        py,
-        Delegation {
-            controller: controller.unbind(),
-            obj: obj.map(Bound::unbind),
-        },
-    )?;
+    let delegation = Py::new(py, Delegation { controller: controller.unbind(), obj: obj.map(Bound::unbind) })?;
     new_proxy(py, &declared, delegation.into_any(), Some(&TPUTIL))
 }
 
@@ -117,8 +104,7 @@ fn operate<'py>(
     args: &[Bound<'py, PyAny>],
     keywords: &Keywords<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let broken =
-        || PyRuntimeError::new_err("objspace: a proxy without its delegation; please report this");
+    let broken = || PyRuntimeError::new_err("objspace: a proxy without its delegation; please report this");
     let delegation = controller.cast::<Delegation>().map_err(|_| broken())?.get();
     let operation = ProxyOperation {
         proxyobj: proxy.clone().unbind(),
@@ -136,14 +122,8 @@ fn operate<'py>(
 
 fn dropped(_: *mut ffi::PyObject, _: *mut ffi::PyObject) {}
 
-fn resolve<'py>(
-    _: Python<'py>,
-    _: &Bound<'py, PyAny>,
-    _: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    Err(PyRuntimeError::new_err(
-        "objspace: a proxy of unknown type; please report this",
-    ))
+fn resolve<'py>(_: Python<'py>, _: &Bound<'py, PyAny>, _: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    Err(PyRuntimeError::new_err("objspace: a proxy of unknown type; please report this"))
 }
 
 /// One operation on a proxy made by `make_proxy`.
@@ -167,38 +147,26 @@ pub(crate) struct ProxyOperation {
 impl ProxyOperation {
     #[getter]
     fn obj(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.obj
-            .as_ref()
-            .map(|obj| obj.clone_ref(py))
-            .ok_or_else(|| {
-                PyAttributeError::new_err("this proxy was made without an underlying obj")
-            })
+        self.obj.as_ref().map(|obj| obj.clone_ref(py)).ok_or_else(|| {
+            PyAttributeError::new_err("this proxy was made without an underlying obj")
+        })
     }
 
     /// Performs the operation on the underlying object. A result that is this object comes back as
     /// the proxy. `TypeError` if the proxy has no underlying object.
     fn delegate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let Some(obj) = &self.obj else {
-            return Err(PyTypeError::new_err(
-                "the proxy was made without an underlying obj: there is nothing to delegate to",
-            ));
+            return Err(PyTypeError::new_err("the proxy was made without an underlying obj: there is nothing to delegate to"));
         };
         let obj = obj.bind(py);
         let method = obj.getattr(self.opname.bind(py))?;
         let result = method.call(self.args.bind(py), Some(self.kwargs.bind(py)))?;
-        Ok(if result.is(obj) {
-            self.proxyobj.bind(py).clone()
-        } else {
-            result
-        })
+        Ok(if result.is(obj) { self.proxyobj.bind(py).clone() } else { result })
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let args = self.args.bind(py);
-        let mut parts: Vec<String> = args
-            .iter()
-            .map(|arg| Ok(arg.repr()?.to_string()))
-            .collect::<PyResult<_>>()?;
+        let mut parts: Vec<String> = args.iter().map(|arg| Ok(arg.repr()?.to_string())).collect::<PyResult<_>>()?;
         for (name, value) in self.kwargs.bind(py).iter() {
             parts.push(format!("{name}={}", value.repr()?));
         }
@@ -206,10 +174,6 @@ impl ProxyOperation {
             Some(proxy) => proxy.declared(py)?.name()?.to_string(),
             None => "?".to_owned(),
         };
-        Ok(format!(
-            "<ProxyOperation {class}.{}({})>",
-            self.opname.bind(py),
-            parts.join(", ")
-        ))
+        Ok(format!("<ProxyOperation {class}.{}({})>", self.opname.bind(py), parts.join(", ")))
     }
 }

@@ -19,17 +19,7 @@ use crate::remote::class::statics;
 static TYPES: Mutex<Option<HashMap<usize, (Py<PyAny>, Py<PyType>)>>> = Mutex::new(None);
 
 /// Built-in types whose values are plain: a proxy of one could not be told from a wrong value.
-const PLAIN: &[&str] = &[
-    "NoneType",
-    "bool",
-    "bytes",
-    "complex",
-    "ellipsis",
-    "float",
-    "int",
-    "str",
-    "NotImplementedType",
-];
+const PLAIN: &[&str] = &["NoneType", "bool", "bytes", "complex", "ellipsis", "float", "int", "str", "NotImplementedType"];
 
 /// Whether objects of `class` can have proxies; the error names the type.
 pub(crate) fn proxyable(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -39,9 +29,7 @@ pub(crate) fn proxyable(class: &Bound<'_, PyType>) -> PyResult<()> {
     let final_exception = class.is_subclass_of::<PyBaseException>()?;
     let is_metaclass = class.is_subclass_of::<PyType>()?;
     if plain || final_exception || is_metaclass {
-        return Err(PyTypeError::new_err(format!(
-            "cannot make a proxy of type '{name}'"
-        )));
+        return Err(PyTypeError::new_err(format!("cannot make a proxy of type '{name}'")));
     }
     Ok(())
 }
@@ -52,10 +40,7 @@ pub(super) fn proxy_type<'py>(declared: &Bound<'py, PyType>) -> PyResult<Bound<'
     let key = declared.as_ptr() as usize;
     let found = {
         let types = TYPES.lock().unwrap_or_else(PoisonError::into_inner);
-        types
-            .as_ref()
-            .and_then(|types| types.get(&key))
-            .map(|(weak, class)| (weak.clone_ref(py), class.clone_ref(py)))
+        types.as_ref().and_then(|types| types.get(&key)).map(|(weak, class)| (weak.clone_ref(py), class.clone_ref(py)))
     };
     if let Some((weak, class)) = found
         && weak.bind(py).call0()?.is(declared)
@@ -67,9 +52,7 @@ pub(super) fn proxy_type<'py>(declared: &Bound<'py, PyType>) -> PyResult<Bound<'
     let weak = PyWeakrefReference::new(declared)?.into_any().unbind();
     let old = {
         let mut types = TYPES.lock().unwrap_or_else(PoisonError::into_inner);
-        types
-            .get_or_insert_default()
-            .insert(key, (weak, class.clone().unbind()))
+        types.get_or_insert_default().insert(key, (weak, class.clone().unbind()))
     };
     drop(old);
     Ok(class)
@@ -87,20 +70,14 @@ pub(super) fn deferred_type<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyType>
 /// Whether `class` has the special method `name`, as the interpreter looks it up.
 pub(super) fn has(class: &Bound<'_, PyType>, name: &str) -> bool {
     let name = PyString::intern(class.py(), name);
-    statics::lookup(class, name.as_any())
-        .is_ok_and(|found| found.is_some_and(|found| !found.is_none()))
+    statics::lookup(class, name.as_any()).is_ok_and(|found| found.is_some_and(|found| !found.is_none()))
 }
 
 fn make<'py>(declared: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
     // SAFETY: a live type; its flags may be read while attached.
     let flags = unsafe { ffi::PyType_GetFlags(declared.as_type_ptr()) };
     let patterns = flags & (ffi::Py_TPFLAGS_SEQUENCE | ffi::Py_TPFLAGS_MAPPING);
-    make_from(
-        declared.py(),
-        &declared.name()?.to_string(),
-        patterns,
-        &|name| has(declared, name),
-    )
+    make_from(declared.py(), &declared.name()?.to_string(), patterns, &|name| has(declared, name))
 }
 
 fn make_from<'py>(
@@ -149,8 +126,6 @@ fn make_from<'py>(
     let class = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec))? };
     // SAFETY: a new heap type of ours; the interpreter frees its own copy of the name by another
     // field, and only reads this one, which stays for ever.
-    unsafe {
-        (*class.as_ptr().cast::<ffi::PyTypeObject>()).tp_name = CString::new(name)?.into_raw()
-    };
+    unsafe { (*class.as_ptr().cast::<ffi::PyTypeObject>()).tp_name = CString::new(name)?.into_raw() };
     Ok(class.cast_into()?)
 }

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 
 use objspace_proto::FetchKind;
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
@@ -22,10 +21,7 @@ pub(crate) struct FrameAccess {
 
 impl FrameAccess {
     pub(crate) fn new(connection: &Arc<Connection>) -> Self {
-        Self {
-            connection: Arc::downgrade(connection),
-            peer: connection.peer().to_owned(),
-        }
+        Self { connection: Arc::downgrade(connection), peer: connection.peer().to_owned() }
     }
 }
 
@@ -39,12 +35,10 @@ impl FrameAccess {
         frame: &Bound<'py, PyAny>,
         rest: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let remote = proxy::as_proxy(frame)
-            .map(|proxy| controller::remote_of(&proxy, py))
-            .transpose()?
-            .flatten();
+        let remote = proxy::as_proxy(frame).map(|proxy| controller::remote_of(&proxy, py)).transpose()?.flatten();
+        // The collector may have cleared the frame's proxy with the exception that it belonged to.
         let Some(remote) = remote else {
-            return Err(PyTypeError::new_err("this is no remote frame"));
+            return Err(errors::gone(&self.peer));
         };
         let Some(connection) = self.connection.upgrade() else {
             return Err(errors::gone(&self.peer));

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use objspace_proto::{
-    AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome,
-    OutgoingTarget, QuestionId, Received, Ticket,
+    AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome, OutgoingTarget, QuestionId, Received,
+    Ticket,
 };
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
@@ -28,6 +28,7 @@ pub(crate) struct Connection {
     policy: Py<Policy>,
     names: Py<PyAny>,
     classes: Mutex<Classes>,
+    label: String,
 }
 
 /// Classes of the peer that have a local twin.
@@ -39,14 +40,18 @@ struct Classes {
     describing: Vec<usize>,
 }
 
+fn label(peer: &str) -> String {
+    static SEEN: Mutex<Option<HashMap<String, u32>>> = Mutex::new(None);
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = seen.get_or_insert_default().entry(peer.to_owned()).or_insert(0);
+    *count += 1;
+    if *count == 1 { peer.to_owned() } else { format!("{peer}, session {count}") }
+}
+
 impl Connection {
     pub(crate) fn new(link: Arc<Link>, policy: Py<Policy>, names: Py<PyAny>) -> Arc<Self> {
-        Arc::new(Self {
-            link,
-            policy,
-            names,
-            classes: Mutex::default(),
-        })
+        let label = label(&link.peer);
+        Arc::new(Self { link, policy, names, classes: Mutex::default(), label })
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -59,6 +64,12 @@ impl Connection {
 
     pub(crate) fn peer(&self) -> &str {
         &self.link.peer
+    }
+
+    /// The peer's name, told apart from earlier sessions with the same peer: source lines are kept
+    /// under it.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
     }
 
     fn classes(&self) -> MutexGuard<'_, Classes> {
@@ -78,12 +89,8 @@ impl Connection {
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
-        let payload = writer.finish();
-        self.ask(py, |state, thread, parent| {
-            state
-                .engine
-                .call(thread, parent, target, op, CallFlags::NONE, payload)
-        })
+        let (payload, _alive) = writer.finish();
+        self.ask(py, |state, thread, parent| state.engine.call(thread, parent, target, op, CallFlags::NONE, payload))
     }
 
     /// Fetches facts about the peer's `target` in one message.
@@ -97,10 +104,8 @@ impl Connection {
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
-        let payload = writer.finish();
-        self.ask(py, |state, thread, parent| {
-            state.engine.fetch(thread, parent, target, what, payload)
-        })
+        let (payload, _alive) = writer.finish();
+        self.ask(py, |state, thread, parent| state.engine.fetch(thread, parent, target, what, payload))
     }
 
     fn ask<'py>(
@@ -116,7 +121,7 @@ impl Connection {
             return Err(errors::forked(&self.link.peer));
         }
         let (thread, parent) = threads::context(&self.link);
-        let question = {
+        let wait = {
             let mut state = self.link.state();
             if let Some(end) = &state.end {
                 let error = errors::session_ended(&self.link.peer, end);
@@ -124,10 +129,7 @@ impl Connection {
                 return Err(error);
             }
             match send(&mut state, thread.0, parent) {
-                Ok(question) => {
-                    Link::expect(&mut state, question);
-                    question
-                }
+                Ok(question) => Link::expect(&mut state, question),
                 Err(error) => {
                     drop(state);
                     return Err(errors::protocol(&error));
@@ -135,17 +137,11 @@ impl Connection {
             }
         };
         self.link.flush(py)?;
-        let answer = self
-            .link
-            .wait_for(py, question, |py, request| serve::serve(py, self, request))?;
+        let answer = self.link.wait_for(py, wait, |py, request| serve::serve(py, self, request))?;
         self.result(py, answer)
     }
 
-    fn result<'py>(
-        self: &Arc<Self>,
-        py: Python<'py>,
-        answer: Answer,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn result<'py>(self: &Arc<Self>, py: Python<'py>, answer: Answer) -> PyResult<Bound<'py, PyAny>> {
         let value = Reader::read_one(self, py, answer.payload)?;
         match answer.outcome {
             Outcome::Value => Ok(value),
@@ -175,11 +171,7 @@ impl Connection {
     }
 
     /// The object of this process that the peer names.
-    pub(crate) fn exported<'py>(
-        &self,
-        py: Python<'py>,
-        id: ExportId,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn exported<'py>(&self, py: Python<'py>, id: ExportId) -> PyResult<Bound<'py, PyAny>> {
         let found = {
             let state = self.link.state();
             state.engine.exported(id).map(|held| held.clone_ref(py))
@@ -208,7 +200,7 @@ impl Connection {
         });
         self.classes().describing.retain(|other| *other != key);
         match written {
-            Ok(payload) => {
+            Ok((payload, _alive)) => {
                 // Another thread may have sent it meanwhile: the peer keeps the first.
                 let sent = self.link.state().engine.shape(id, payload);
                 self.unexport(&[id]);
@@ -224,11 +216,7 @@ impl Connection {
     // ------------------------------------------------------------------ imports
 
     /// The local twin of the peer's class.
-    pub(crate) fn class_of<'py>(
-        self: &Arc<Self>,
-        py: Python<'py>,
-        id: ImportId,
-    ) -> PyResult<Bound<'py, PyType>> {
+    pub(crate) fn class_of<'py>(self: &Arc<Self>, py: Python<'py>, id: ImportId) -> PyResult<Bound<'py, PyType>> {
         if let Some(class) = self.classes().by_import.get(&id) {
             return Ok(class.bind(py).clone());
         }
@@ -241,11 +229,9 @@ impl Connection {
             )));
         };
         let description = Reader::read_one(self, py, shape)?.cast_into::<PyTuple>()?;
-        let bases = description
-            .get_item(class::shape::BASES)?
-            .cast_into::<PyTuple>()?;
+        let bases = description.get_item(class::shape::BASES)?.cast_into::<PyTuple>()?;
         let access = Bound::new(py, ClassAccess::new(self, id))?;
-        let class = class::build(py, &description, &bases, access.as_any(), self.peer())?;
+        let class = class::build(py, &description, &bases, access.as_any(), self.label())?;
         let mut classes = self.classes();
         classes.by_class.insert(class.as_ptr() as usize, id);
         classes.by_import.insert(id, class.clone().unbind());
@@ -255,10 +241,7 @@ impl Connection {
 
     /// The peer's id of a class that is the twin of one of its own.
     pub(crate) fn imported_class(&self, class: &Bound<'_, PyType>) -> Option<ImportId> {
-        self.classes()
-            .by_class
-            .get(&(class.as_ptr() as usize))
-            .copied()
+        self.classes().by_class.get(&(class.as_ptr() as usize)).copied()
     }
 
     /// The proxy or handle that stands for `id` here, entered for one reference that has arrived;
@@ -276,12 +259,7 @@ impl Connection {
             unsafe { ffi::Py_INCREF(handle as *mut ffi::PyObject) };
             true
         };
-        let known = self
-            .link
-            .state()
-            .engine
-            .import(id, revive)
-            .map_err(|error| errors::protocol(&error))?;
+        let known = self.link.state().engine.import(id, revive).map_err(|error| errors::protocol(&error))?;
         if let Import::Known(handle) = known {
             // SAFETY: `revive` took the reference that is handed over here.
             return Ok(unsafe { Bound::from_owned_ptr(py, handle as *mut ffi::PyObject) });
@@ -311,21 +289,12 @@ impl Connection {
     }
 
     /// A result that was kept for later calls of the peer.
-    pub(crate) fn answered<'py>(
-        &self,
-        py: Python<'py>,
-        question: u32,
-        ticket: Ticket,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn answered<'py>(&self, py: Python<'py>, question: u32, ticket: Ticket) -> PyResult<Bound<'py, PyAny>> {
         let found = {
             let state = self.link.state();
             match state.engine.answer_value(question, ticket) {
-                Ok(AnswerValue::Done {
-                    value: Some(held), ..
-                }) => Ok(held.clone_ref(py)),
-                Ok(_) => Err(errors::ProtocolError::new_err(
-                    "the result of an earlier call is not there",
-                )),
+                Ok(AnswerValue::Done { value: Some(held), .. }) => Ok(held.clone_ref(py)),
+                Ok(_) => Err(errors::ProtocolError::new_err("the result of an earlier call is not there")),
                 Err(error) => Err(errors::protocol(&error)),
             }
         };

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use objspace_proto::{
-    FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
-};
+use objspace_proto::{FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket};
 use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
@@ -15,7 +13,7 @@ use super::link::Request;
 use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
-use crate::convert::encode::Writer;
+use crate::convert::encode::{Prepared, Writer};
 use crate::remote::{class, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
@@ -31,8 +29,8 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
             Request::Fetch(fetch) => run_fetch(py, connection, fetch),
         }
     };
-    let (outcome, payload) = match result {
-        Ok(payload) => (Outcome::Value, payload),
+    let (outcome, (payload, alive)) = match result {
+        Ok(prepared) => (Outcome::Value, prepared),
         Err(error) => (Outcome::Error, error_payload(py, connection, error)),
     };
     let mut state = connection.link.state();
@@ -41,20 +39,19 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
         let _ = state.engine.reply(answer, outcome, payload);
     }
     drop(state);
+    drop(alive);
     // A stream that fails here ends the session, which whoever reads it reports.
     let _ = connection.link.flush(py);
 }
 
-fn run_call(py: Python<'_>, connection: &Arc<Connection>, call: IncomingCall) -> PyResult<Payload> {
+fn run_call(py: Python<'_>, connection: &Arc<Connection>, call: IncomingCall) -> PyResult<Prepared> {
     let target = find(py, connection, call.target, call.payload.ticket());
     let arguments = Reader::read_arguments(connection, py, call.payload)?;
     let result = match target? {
         None => root(py, connection, call.op, &arguments)?,
         Some(target) => {
             let name = match call.op {
-                Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD => {
-                    Some(arguments.name(call.op)?)
-                }
+                Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD => Some(arguments.name(call.op)?),
                 _ => None,
             };
             connection.policy().check(&target, call.op, name)?;
@@ -85,47 +82,28 @@ fn root<'py>(
             }
             names.get_item(name)
         }
-        _ => Err(PyTypeError::new_err(format!(
-            "{op:?} is no operation of a session"
-        ))),
+        _ => Err(PyTypeError::new_err(format!("{op:?} is no operation of a session"))),
     }
 }
 
 fn listing(names: &Bound<'_, PyAny>) -> PyResult<String> {
-    let mut all: Vec<String> = names
-        .try_iter()?
-        .map(|name| name?.extract())
-        .collect::<PyResult<_>>()?;
+    let mut all: Vec<String> = names.try_iter()?.map(|name| name?.extract()).collect::<PyResult<_>>()?;
+    all.retain(|name| !name.starts_with('_'));
     all.sort();
-    Ok(if all.is_empty() {
-        "nothing".to_owned()
-    } else {
-        all.join(", ")
-    })
+    Ok(if all.is_empty() { "nothing".to_owned() } else { all.join(", ") })
 }
 
-fn run_fetch(
-    py: Python<'_>,
-    connection: &Arc<Connection>,
-    fetch: IncomingFetch,
-) -> PyResult<Payload> {
+fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: IncomingFetch) -> PyResult<Prepared> {
     let target = find(py, connection, fetch.target, fetch.payload.ticket());
     let arguments = Reader::read_arguments(connection, py, fetch.payload)?;
     let mut writer = Writer::new(connection);
     if fetch.what == FetchKind::EXPORTED_NAMES {
-        let names = connection
-            .names()
-            .bind(py)
-            .try_iter()?
-            .collect::<PyResult<Vec<_>>>()?;
+        let names = connection.names().bind(py).try_iter()?.collect::<PyResult<Vec<_>>>()?;
         writer.value(PyTuple::new(py, names)?.as_any())?;
         return Ok(writer.finish());
     }
     let Some(target) = target? else {
-        return Err(PyTypeError::new_err(format!(
-            "{:?} is no fetch from a session itself",
-            fetch.what
-        )));
+        return Err(PyTypeError::new_err(format!("{:?} is no fetch from a session itself", fetch.what)));
     };
     match fetch.what {
         FetchKind::CONTENTS => {
@@ -151,20 +129,10 @@ fn ask_class<'py>(
     target: &Bound<'py, PyAny>,
     arguments: &Arguments<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let class = target
-        .cast::<PyType>()
-        .map_err(|_| PyTypeError::new_err("a class is asked, and this is none"))?;
+    let class = target.cast::<PyType>().map_err(|_| PyTypeError::new_err("a class is asked, and this is none"))?;
     let (operation, name, rest) = match arguments.positional.as_slice() {
-        [operation, name, rest @ ..] => (
-            operation.extract::<String>()?,
-            name.cast::<PyString>().ok(),
-            rest,
-        ),
-        _ => {
-            return Err(PyTypeError::new_err(
-                "a question to a class without an operation",
-            ));
-        }
+        [operation, name, rest @ ..] => (operation.extract::<String>()?, name.cast::<PyString>().ok(), rest),
+        _ => return Err(PyTypeError::new_err("a question to a class without an operation")),
     };
     let op = match &*operation {
         "set" | "set_for" | "property_set" => Op::SETATTR,
@@ -182,14 +150,7 @@ fn ask_class<'py>(
             .ok_or_else(|| PyTypeError::new_err(format!("no operation {other:?} on a class")))?,
     };
     connection.policy().check(target, op, name)?;
-    class::answer(
-        py,
-        class,
-        &operation,
-        name,
-        &PyTuple::new(py, rest)?,
-        arguments.keywords.as_ref(),
-    )
+    class::answer(py, class, &operation, name, &PyTuple::new(py, rest)?, arguments.keywords.as_ref())
 }
 
 /// What the picture of a frame asks the frame.
@@ -205,9 +166,7 @@ fn ask_frame<'py>(
         ));
     }
     let Some((operation, rest)) = arguments.positional.split_first() else {
-        return Err(PyTypeError::new_err(
-            "a question to a frame without an operation",
-        ));
+        return Err(PyTypeError::new_err("a question to a frame without an operation"));
     };
     let mut all = vec![target.clone()];
     all.extend_from_slice(rest);
@@ -230,19 +189,20 @@ fn find<'py>(
 }
 
 /// The error reply; if the error itself cannot be sent, one that says so.
-fn error_payload(py: Python<'_>, connection: &Arc<Connection>, error: PyErr) -> Payload {
-    let value = error.value(py);
+fn error_payload(py: Python<'_>, connection: &Arc<Connection>, error: PyErr) -> Prepared {
+    let text = error.to_string();
+    let value = error.into_value(py).into_bound(py);
     let mut writer = Writer::new(connection);
     match writer.exception(value.as_any()) {
         Ok(()) => writer.finish(),
         Err(failure) => {
             drop(writer);
             let text = PyRuntimeError::new_err(format!(
-                "an error of the other side could not be sent: {error} (because: {failure})"
+                "an error of the other side could not be sent: {text} (because: {failure})"
             ));
             let mut writer = Writer::new(connection);
             if writer.exception(text.value(py).as_any()).is_err() {
-                return Payload::new();
+                return (Payload::new(), Vec::new());
             }
             writer.finish()
         }

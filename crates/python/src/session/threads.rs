@@ -45,9 +45,7 @@ pub(crate) fn waker() -> Arc<Waker> {
 /// nested in.
 pub(crate) fn context(link: &Arc<Link>) -> (LogicalThread, Option<AnswerId>) {
     RUNNING.with_borrow(|running| {
-        let thread = running
-            .last()
-            .map_or_else(own, |innermost| innermost.thread);
+        let thread = running.last().map_or_else(own, |innermost| innermost.thread);
         let parent = running
             .iter()
             .rev()
@@ -59,13 +57,7 @@ pub(crate) fn context(link: &Arc<Link>) -> (LogicalThread, Option<AnswerId>) {
 
 /// Marks this thread as running `answer` of `link`'s peer until the guard is dropped.
 pub(crate) fn enter(thread: LogicalThread, link: &Arc<Link>, answer: AnswerId) -> Guard {
-    RUNNING.with_borrow_mut(|running| {
-        running.push(Running {
-            thread,
-            link: Arc::clone(link),
-            answer,
-        })
-    });
+    RUNNING.with_borrow_mut(|running| running.push(Running { thread, link: Arc::clone(link), answer }));
     Guard
 }
 
