@@ -157,7 +157,7 @@ test-%: clippy-% layout-% cargo-test-% .venv/%/dev .venv/%/installed
 pip-install: .venv/$(FIRST)/created
 	$(call step,$(FIRST): pip install .)
 	@rm -rf target/pip-install; .venv/$(FIRST)/bin/python -m venv target/pip-install
-	@CARGO_TARGET_DIR=$(CURDIR)/target/$(FIRST) target/pip-install/bin/python -m pip install \
+	@CARGO_TARGET_DIR=$(CURDIR)/target/pip target/pip-install/bin/python -m pip install \
 	    --quiet --disable-pip-version-check .
 	@cd target && pip-install/bin/objspace --version
 	@rm -rf target/pip-install
