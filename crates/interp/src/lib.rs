@@ -19,12 +19,15 @@ compile_error!("objspace does not support free-threaded Python: its hooks rely o
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("objspace knows the structs of 64-bit CPython only");
 
+mod analysis;
 mod bytecode;
 mod layout;
 mod sweep;
 mod thread;
 mod version;
 
+pub mod frames;
+pub mod lookahead;
 pub mod type_hook;
 
 pub use layout::CHECKS as LAYOUT_CHECKS;

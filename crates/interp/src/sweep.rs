@@ -58,7 +58,14 @@ pub(crate) unsafe fn despecialise() -> bool {
             descend_tracked: count != 0,
             ..Search::default()
         };
-        for i in 0..PyList_GET_SIZE(tracked) {
+        let count = PyList_GET_SIZE(tracked);
+        if search.descend_tracked {
+            // They are walked here; what leads to them need not do it again.
+            search
+                .seen
+                .extend((0..count).map(|i| PyList_GET_ITEM(tracked, i)));
+        }
+        for i in 0..count {
             search.traverse(PyList_GET_ITEM(tracked, i));
         }
         search.see(PySys_GetObject(c"modules".as_ptr()));
@@ -72,7 +79,7 @@ pub(crate) unsafe fn despecialise() -> bool {
 /// A walk over objects that ends at code objects.
 #[derive(Default)]
 struct Search {
-    /// Objects that `gc.freeze()` hid are not in the list of tracked objects; then everything that
+    /// Objects that `gc.freeze()` hid (3.12 hides some at its start) are not in the list of tracked objects; then everything that
     /// can be reached is walked. Otherwise only containers that the collector does not track are.
     descend_tracked: bool,
     seen: HashSet<*mut PyObject>,

@@ -18,7 +18,7 @@
 //! Known to differ while the hook is installed: `type.__flags__` lacks the bit; registering `type`
 //! itself with `collections.abc.Mapping` or `Sequence` would take effect in patterns; a C extension
 //! that creates an *immutable metaclass* gets CPython's warning about mutable bases (the standard
-//! library has one such, `_ctypes`, which is therefore imported first).
+//! library of 3.13 has one such, `_ctypes`, which is therefore imported first).
 //!
 //! `PyType_Type` is shared by all interpreters of a process. Only the one that installs the hook is
 //! swept, and `type.__setattr__` is patched in it and in interpreters that are created later; the
@@ -36,6 +36,7 @@ use pyo3_ffi::{
     PyWrapperDescr_Type, PyWrapperDescrObject,
 };
 
+use crate::layout::IMMUTABLE_METACLASSES;
 use crate::sweep::despecialise;
 
 /// What a classifier says about an object.
@@ -92,12 +93,14 @@ pub unsafe fn install(classify: Classify) -> c_int {
             );
             return -1;
         }
-        // See the module's documentation. Not every Python has it.
-        let ctypes = PyImport_ImportModule(c"_ctypes".as_ptr());
-        if ctypes.is_null() {
-            PyErr_Clear();
-        } else {
-            Py_DECREF(ctypes);
+        for module in IMMUTABLE_METACLASSES {
+            let module = PyImport_ImportModule(module.as_ptr());
+            if module.is_null() {
+                // Not every Python is built with it.
+                PyErr_Clear();
+            } else {
+                Py_DECREF(module);
+            }
         }
         let Some(wrappers) = Wrappers::find() else {
             return -1;

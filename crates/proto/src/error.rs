@@ -168,6 +168,9 @@ pub enum PeerMisbehaved {
     /// A pong that nobody asked for.
     #[error("a pong came without a ping")]
     UnexpectedPong,
+    /// Pings whose pongs it does not take, as many as there may be requests.
+    #[error("it sends pings and does not take the pongs")]
+    TooManyPings,
     /// An attachment index beyond the attachments of the message.
     #[error("it refers to attachment {0}, which the message does not have")]
     UnknownAttachment(u32),

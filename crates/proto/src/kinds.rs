@@ -176,6 +176,10 @@ open_codes! {
         BUFFER = 8;
         /// The next items of an iterator.
         ITEMS = 9;
+        /// What the twin of a class asks the class: an operation's word, a name, arguments.
+        CLASS = 10;
+        /// What the picture of a frame asks the frame: an operation's word, arguments.
+        FRAME = 11;
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Limits {
 
 impl Limits {
     /// Decoders may recurse: no limit of depth goes beyond this.
-    pub const MAX_DEPTH: usize = 400;
+    pub const MAX_DEPTH: usize = 500;
 
     /// The largest body that the length field of a frame can express.
     pub const MAX_BODY: usize = 0x7fff_ffff;

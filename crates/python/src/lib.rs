@@ -7,7 +7,6 @@ mod session;
 
 use pyo3::prelude::*;
 
-
 /// The compiled half of objspace; import `objspace` instead.
 #[pymodule(gil_used = true)]
 mod _core {
@@ -15,6 +14,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::proxy::{ProxyOperation, get_tproxy_controller, make_proxy, tproxy};
+    #[pymodule_export]
+    use crate::remote::parts::_parts;
     #[pymodule_export]
     use crate::remote::view::RemoteView;
     #[pymodule_export]
@@ -28,6 +29,8 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        objspace_interp::supported().map_err(pyo3::exceptions::PyImportError::new_err)?;
+        crate::proxy::install_type_hook(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -32,6 +32,7 @@ pub(crate) use v3_13::*;
 /// What an instruction of the base instruction set means to a reader who wants to know whether it
 /// can have side effects. Specialised and instrumented instructions never get here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "no version has all of them")]
 pub(crate) enum Op {
     BuildConstKeyMap,
     BuildList,
@@ -44,7 +45,7 @@ pub(crate) enum Op {
     CallKw,
     Copy,
     ExtendedArg,
-    IsOp,
+    Is,
     KwNames,
     ListExtend,
     LoadAttr,

@@ -4,7 +4,7 @@
 //! executed, or on its last cache; a call is `PRECALL` and `CALL`, and `PRECALL` is what gets
 //! specialised.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::offset_of;
 
 use pyo3_ffi::{PyObject, PyVarObject};
@@ -23,7 +23,7 @@ pub(crate) struct Frame {
     pub(crate) locals: *mut PyObject,
     pub(crate) code: *mut PyObject,
     pub(crate) object: *mut PyObject,
-    pub(crate) previous: *mut Frame,
+    pub(crate) previous: *mut Self,
     pub(crate) instruction: *const u16,
     pub(crate) stacktop: c_int,
     pub(crate) is_entry: bool,
@@ -108,6 +108,50 @@ pub(crate) const TYPE_CALL_GENERIC: u8 = 64;
 /// The counter that goes with it. `adaptive_counter_start()`: specialisation is tried again after 31 runs.
 pub(crate) const TYPE_CALL_COUNTER: u16 = (31 << 4) | 5;
 
+/// Modules with metaclasses that are flagged immutable: CPython warns when such a class is made
+/// while the flag is cleared on `type`, its base.
+pub(crate) const IMMUTABLE_METACLASSES: &[&CStr] = &[];
+
+unsafe extern "C" {
+    /// A slot for something of one's own in every code object of the interpreter.
+    #[link_name = "_PyEval_RequestCodeExtraIndex"]
+    pub(crate) fn code_extra_index(free: unsafe extern "C" fn(*mut c_void)) -> isize;
+    /// What is in it, or null.
+    #[link_name = "_PyCode_GetExtra"]
+    pub(crate) fn code_get_extra(
+        code: *mut PyObject,
+        index: isize,
+        extra: *mut *mut c_void,
+    ) -> c_int;
+    /// Fills it.
+    #[link_name = "_PyCode_SetExtra"]
+    pub(crate) fn code_set_extra(code: *mut PyObject, index: isize, extra: *mut c_void) -> c_int;
+}
+
+/// `PyFrameObject`, up to its frame.
+#[repr(C)]
+pub(crate) struct FrameObject {
+    base: PyObject,
+    back: *mut PyObject,
+    pub(crate) frame: *mut Frame,
+}
+
+impl Code {
+    /// Whether `sys.monitoring` has ever had to do with this code.
+    pub(crate) fn is_monitored(&self) -> bool {
+        false
+    }
+}
+
+/// Opcodes from here on report to `sys.monitoring`: 3.11 has none.
+pub(crate) const INSTRUMENTED: u8 = u8::MAX;
+
+/// Splits the argument of `LOAD_ATTR` into the index of its name and whether it fetches a method to
+/// call at once (which 3.11 has `LOAD_METHOD` for).
+pub(crate) const fn attribute(argument: u32) -> (u32, bool) {
+    (argument, false)
+}
+
 /// The meaning of a base opcode.
 pub(crate) const fn op(opcode: u8) -> Op {
     match opcode {
@@ -122,7 +166,7 @@ pub(crate) const fn op(opcode: u8) -> Op {
         105 => Op::BuildMap,
         106 => Op::LoadAttr,
         116 => Op::LoadGlobal,
-        117 => Op::IsOp,
+        117 => Op::Is,
         120 => Op::Copy,
         124 => Op::LoadFast,
         132 => Op::MakeFunction,
@@ -282,6 +326,10 @@ pub const CHECKS: &[(&str, usize)] = &[
         "offsetof(_PyCFrame, use_tracing)",
         offset_of!(CFrame, use_tracing),
     ),
+    (
+        "offsetof(PyFrameObject, f_frame)",
+        offset_of!(FrameObject, frame),
+    ),
     ("RETURN_GENERATOR", RETURN_GENERATOR as usize),
     ("FRAME_OWNED_BY_THREAD", OWNED_BY_THREAD as usize),
     ("FRAME_OWNED_BY_GENERATOR", OWNED_BY_GENERATOR as usize),
@@ -290,32 +338,17 @@ pub const CHECKS: &[(&str, usize)] = &[
     ("PRECALL_NO_KW_TYPE_1", TYPE_CALL as usize),
     ("PRECALL_ADAPTIVE", TYPE_CALL_GENERIC as usize),
     ("adaptive_counter_start()", TYPE_CALL_COUNTER as usize),
-    ("_PyOpcode_Caches[BUILD_CONST_KEY_MAP]", caches(156)),
-    ("_PyOpcode_Caches[BUILD_LIST]", caches(103)),
-    ("_PyOpcode_Caches[BUILD_MAP]", caches(105)),
-    ("_PyOpcode_Caches[BUILD_SET]", caches(104)),
-    ("_PyOpcode_Caches[BUILD_SLICE]", caches(133)),
-    ("_PyOpcode_Caches[BUILD_TUPLE]", caches(102)),
-    ("_PyOpcode_Caches[CALL]", caches(171)),
-    ("_PyOpcode_Caches[COPY]", caches(120)),
-    ("_PyOpcode_Caches[EXTENDED_ARG]", caches(144)),
-    ("_PyOpcode_Caches[IS_OP]", caches(117)),
-    ("_PyOpcode_Caches[KW_NAMES]", caches(172)),
-    ("_PyOpcode_Caches[LIST_EXTEND]", caches(162)),
+    ("_PyOpcode_Caches[BINARY_SUBSCR]", caches(25)),
+    ("_PyOpcode_Caches[STORE_SUBSCR]", caches(60)),
+    ("_PyOpcode_Caches[UNPACK_SEQUENCE]", caches(92)),
+    ("_PyOpcode_Caches[STORE_ATTR]", caches(95)),
     ("_PyOpcode_Caches[LOAD_ATTR]", caches(106)),
-    ("_PyOpcode_Caches[LOAD_CLOSURE]", caches(136)),
-    ("_PyOpcode_Caches[LOAD_CONST]", caches(100)),
-    ("_PyOpcode_Caches[LOAD_DEREF]", caches(137)),
-    ("_PyOpcode_Caches[LOAD_FAST]", caches(124)),
+    ("_PyOpcode_Caches[COMPARE_OP]", caches(107)),
     ("_PyOpcode_Caches[LOAD_GLOBAL]", caches(116)),
+    ("_PyOpcode_Caches[BINARY_OP]", caches(122)),
     ("_PyOpcode_Caches[LOAD_METHOD]", caches(160)),
-    ("_PyOpcode_Caches[LOAD_NAME]", caches(101)),
-    ("_PyOpcode_Caches[MAKE_FUNCTION]", caches(132)),
-    ("_PyOpcode_Caches[NOP]", caches(9)),
     ("_PyOpcode_Caches[PRECALL]", caches(166)),
-    ("_PyOpcode_Caches[PUSH_NULL]", caches(2)),
-    ("_PyOpcode_Caches[SET_UPDATE]", caches(163)),
-    ("_PyOpcode_Caches[SWAP]", caches(99)),
+    ("_PyOpcode_Caches[CALL]", caches(171)),
     ("BUILD_CONST_KEY_MAP", number(Op::BuildConstKeyMap, 156)),
     ("BUILD_LIST", number(Op::BuildList, 103)),
     ("BUILD_MAP", number(Op::BuildMap, 105)),
@@ -325,7 +358,7 @@ pub const CHECKS: &[(&str, usize)] = &[
     ("CALL", number(Op::Call, 171)),
     ("COPY", number(Op::Copy, 120)),
     ("EXTENDED_ARG", number(Op::ExtendedArg, 144)),
-    ("IS_OP", number(Op::IsOp, 117)),
+    ("IS_OP", number(Op::Is, 117)),
     ("KW_NAMES", number(Op::KwNames, 172)),
     ("LIST_EXTEND", number(Op::ListExtend, 162)),
     ("LOAD_ATTR", number(Op::LoadAttr, 106)),
@@ -342,6 +375,30 @@ pub const CHECKS: &[(&str, usize)] = &[
     ("PUSH_NULL", number(Op::PushNull, 2)),
     ("SET_UPDATE", number(Op::SetUpdate, 163)),
     ("SWAP", number(Op::Swap, 99)),
+    ("RETURN_VALUE", ending(83)),
+    ("FOR_ITER", jumping(93, Jump::Forward)),
+    ("JUMP_FORWARD", jumping(110, Jump::Forward)),
+    ("JUMP_FORWARD", ending(110)),
+    ("JUMP_IF_FALSE_OR_POP", jumping(111, Jump::Forward)),
+    ("JUMP_IF_TRUE_OR_POP", jumping(112, Jump::Forward)),
+    ("POP_JUMP_FORWARD_IF_FALSE", jumping(114, Jump::Forward)),
+    ("POP_JUMP_FORWARD_IF_TRUE", jumping(115, Jump::Forward)),
+    ("RERAISE", ending(119)),
+    ("SEND", jumping(123, Jump::Forward)),
+    ("POP_JUMP_FORWARD_IF_NOT_NONE", jumping(128, Jump::Forward)),
+    ("POP_JUMP_FORWARD_IF_NONE", jumping(129, Jump::Forward)),
+    ("RAISE_VARARGS", ending(130)),
+    ("JUMP_BACKWARD_NO_INTERRUPT", jumping(134, Jump::Backward)),
+    ("JUMP_BACKWARD_NO_INTERRUPT", ending(134)),
+    ("JUMP_BACKWARD", jumping(140, Jump::Backward)),
+    ("JUMP_BACKWARD", ending(140)),
+    (
+        "POP_JUMP_BACKWARD_IF_NOT_NONE",
+        jumping(173, Jump::Backward),
+    ),
+    ("POP_JUMP_BACKWARD_IF_NONE", jumping(174, Jump::Backward)),
+    ("POP_JUMP_BACKWARD_IF_FALSE", jumping(175, Jump::Backward)),
+    ("POP_JUMP_BACKWARD_IF_TRUE", jumping(176, Jump::Backward)),
 ];
 
 /// The opcode itself, if this file gives it this meaning; zero, which is none of them, if not.
@@ -351,4 +408,18 @@ const fn number(meaning: Op, opcode: u8) -> usize {
     } else {
         0
     }
+}
+
+/// The opcode, if this file gives it this jump.
+const fn jumping(opcode: u8, direction: Jump) -> usize {
+    if jump(opcode) as u8 == direction as u8 {
+        opcode as usize
+    } else {
+        0
+    }
+}
+
+/// The opcode, if this file says that it never continues.
+const fn ending(opcode: u8) -> usize {
+    if ends(opcode) { opcode as usize } else { 0 }
 }

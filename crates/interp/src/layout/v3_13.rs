@@ -4,7 +4,7 @@
 //! else than code; `instr_ptr` replaces `prev_instr`; keyword calls are `CALL_KW`; opcodes are
 //! renumbered; `_PyRuntime` begins with `_Py_DebugOffsets`.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::offset_of;
 
 use pyo3_ffi::{PyObject, PyVarObject};
@@ -18,7 +18,7 @@ pub(crate) const MINOR: u32 = 13;
 #[repr(C)]
 pub(crate) struct Frame {
     pub(crate) code: *mut PyObject,
-    pub(crate) previous: *mut Frame,
+    pub(crate) previous: *mut Self,
     pub(crate) function: *mut PyObject,
     pub(crate) globals: *mut PyObject,
     pub(crate) builtins: *mut PyObject,
@@ -101,8 +101,49 @@ pub(crate) const TYPE_CALL_GENERIC: u8 = 53;
 /// The counter that goes with it. `adaptive_counter_warmup()`.
 pub(crate) const TYPE_CALL_COUNTER: u16 = (1 << 4) | 1;
 
+/// Modules with metaclasses that are flagged immutable: CPython warns when such a class is made
+/// while the flag is cleared on `type`, its base.
+pub(crate) const IMMUTABLE_METACLASSES: &[&CStr] = &[c"_ctypes"];
+
+unsafe extern "C" {
+    /// A slot for something of one's own in every code object of the interpreter.
+    #[link_name = "PyUnstable_Eval_RequestCodeExtraIndex"]
+    pub(crate) fn code_extra_index(free: unsafe extern "C" fn(*mut c_void)) -> isize;
+    /// What is in it, or null.
+    #[link_name = "PyUnstable_Code_GetExtra"]
+    pub(crate) fn code_get_extra(
+        code: *mut PyObject,
+        index: isize,
+        extra: *mut *mut c_void,
+    ) -> c_int;
+    /// Fills it.
+    #[link_name = "PyUnstable_Code_SetExtra"]
+    pub(crate) fn code_set_extra(code: *mut PyObject, index: isize, extra: *mut c_void) -> c_int;
+}
+
+/// `PyFrameObject`, up to its frame.
+#[repr(C)]
+pub(crate) struct FrameObject {
+    base: PyObject,
+    back: *mut PyObject,
+    pub(crate) frame: *mut Frame,
+}
+
+impl Code {
+    /// Whether `sys.monitoring` has ever had to do with this code.
+    pub(crate) fn is_monitored(&self) -> bool {
+        !self.monitoring.is_null()
+    }
+}
+
 /// From here on opcodes report to `sys.monitoring` before they do their work.
 pub(crate) const INSTRUMENTED: u8 = 236;
+
+/// Splits the argument of `LOAD_ATTR` into the index of its name and whether it fetches a method to
+/// call at once (which 3.11 has `LOAD_METHOD` for).
+pub(crate) const fn attribute(argument: u32) -> (u32, bool) {
+    (argument >> 1, argument & 1 != 0)
+}
 
 /// The meaning of a base opcode.
 pub(crate) const fn op(opcode: u8) -> Op {
@@ -120,7 +161,7 @@ pub(crate) const fn op(opcode: u8) -> Op {
         57 => Op::CallKw,
         61 => Op::Copy,
         71 => Op::ExtendedArg,
-        76 => Op::IsOp,
+        76 => Op::Is,
         81 => Op::ListExtend,
         82 => Op::LoadAttr,
         83 => Op::LoadConst,
@@ -271,6 +312,10 @@ pub const CHECKS: &[(&str, usize)] = &[
         "offsetof(PyThreadState, current_frame)",
         offset_of!(Thread, current_frame),
     ),
+    (
+        "offsetof(PyFrameObject, f_frame)",
+        offset_of!(FrameObject, frame),
+    ),
     ("RETURN_GENERATOR", RETURN_GENERATOR as usize),
     ("FRAME_OWNED_BY_THREAD", OWNED_BY_THREAD as usize),
     ("FRAME_OWNED_BY_GENERATOR", OWNED_BY_GENERATOR as usize),
@@ -282,32 +327,25 @@ pub const CHECKS: &[(&str, usize)] = &[
         TYPE_CALL_COUNTER as usize,
     ),
     ("MIN_INSTRUMENTED_OPCODE", INSTRUMENTED as usize),
-    ("_PyOpcode_Caches[BUILD_CONST_KEY_MAP]", caches(46)),
-    ("_PyOpcode_Caches[BUILD_LIST]", caches(47)),
-    ("_PyOpcode_Caches[BUILD_MAP]", caches(48)),
-    ("_PyOpcode_Caches[BUILD_SET]", caches(49)),
-    ("_PyOpcode_Caches[BUILD_SLICE]", caches(50)),
-    ("_PyOpcode_Caches[BUILD_TUPLE]", caches(52)),
+    ("_PyOpcode_Caches[BINARY_SUBSCR]", caches(5)),
+    ("_PyOpcode_Caches[STORE_SUBSCR]", caches(39)),
+    ("_PyOpcode_Caches[TO_BOOL]", caches(40)),
+    ("_PyOpcode_Caches[BINARY_OP]", caches(45)),
     ("_PyOpcode_Caches[CALL]", caches(53)),
-    ("_PyOpcode_Caches[COPY]", caches(61)),
-    ("_PyOpcode_Caches[EXTENDED_ARG]", caches(71)),
-    ("_PyOpcode_Caches[IS_OP]", caches(76)),
-    ("_PyOpcode_Caches[LIST_EXTEND]", caches(81)),
+    ("_PyOpcode_Caches[COMPARE_OP]", caches(58)),
+    ("_PyOpcode_Caches[CONTAINS_OP]", caches(59)),
+    ("_PyOpcode_Caches[FOR_ITER]", caches(72)),
+    ("_PyOpcode_Caches[JUMP_BACKWARD]", caches(77)),
     ("_PyOpcode_Caches[LOAD_ATTR]", caches(82)),
-    ("_PyOpcode_Caches[LOAD_CONST]", caches(83)),
-    ("_PyOpcode_Caches[LOAD_DEREF]", caches(84)),
-    ("_PyOpcode_Caches[LOAD_FAST]", caches(85)),
-    ("_PyOpcode_Caches[LOAD_FAST_CHECK]", caches(87)),
     ("_PyOpcode_Caches[LOAD_GLOBAL]", caches(91)),
-    ("_PyOpcode_Caches[LOAD_NAME]", caches(92)),
-    ("_PyOpcode_Caches[MAKE_FUNCTION]", caches(26)),
-    ("_PyOpcode_Caches[NOP]", caches(30)),
-    ("_PyOpcode_Caches[PUSH_NULL]", caches(34)),
-    ("_PyOpcode_Caches[SET_UPDATE]", caches(107)),
-    ("_PyOpcode_Caches[SWAP]", caches(115)),
-    ("_PyOpcode_Caches[CALL_KW]", caches(57)),
-    ("_PyOpcode_Caches[SET_FUNCTION_ATTRIBUTE]", caches(106)),
-    ("_PyOpcode_Caches[LOAD_FAST_LOAD_FAST]", caches(88)),
+    ("_PyOpcode_Caches[LOAD_SUPER_ATTR]", caches(93)),
+    ("_PyOpcode_Caches[POP_JUMP_IF_FALSE]", caches(97)),
+    ("_PyOpcode_Caches[POP_JUMP_IF_NONE]", caches(98)),
+    ("_PyOpcode_Caches[POP_JUMP_IF_NOT_NONE]", caches(99)),
+    ("_PyOpcode_Caches[POP_JUMP_IF_TRUE]", caches(100)),
+    ("_PyOpcode_Caches[SEND]", caches(104)),
+    ("_PyOpcode_Caches[STORE_ATTR]", caches(108)),
+    ("_PyOpcode_Caches[UNPACK_SEQUENCE]", caches(117)),
     ("BUILD_CONST_KEY_MAP", number(Op::BuildConstKeyMap, 46)),
     ("BUILD_LIST", number(Op::BuildList, 47)),
     ("BUILD_MAP", number(Op::BuildMap, 48)),
@@ -317,7 +355,7 @@ pub const CHECKS: &[(&str, usize)] = &[
     ("CALL", number(Op::Call, 53)),
     ("COPY", number(Op::Copy, 61)),
     ("EXTENDED_ARG", number(Op::ExtendedArg, 71)),
-    ("IS_OP", number(Op::IsOp, 76)),
+    ("IS_OP", number(Op::Is, 76)),
     ("LIST_EXTEND", number(Op::ListExtend, 81)),
     ("LOAD_ATTR", number(Op::LoadAttr, 82)),
     ("LOAD_CONST", number(Op::LoadConst, 83)),
@@ -337,6 +375,23 @@ pub const CHECKS: &[(&str, usize)] = &[
         number(Op::SetFunctionAttribute, 106),
     ),
     ("LOAD_FAST_LOAD_FAST", number(Op::LoadFastLoadFast, 88)),
+    ("INTERPRETER_EXIT", ending(22)),
+    ("RETURN_VALUE", ending(36)),
+    ("FOR_ITER", jumping(72, Jump::Forward)),
+    ("JUMP_BACKWARD", jumping(77, Jump::Backward)),
+    ("JUMP_BACKWARD", ending(77)),
+    ("JUMP_BACKWARD_NO_INTERRUPT", jumping(78, Jump::Backward)),
+    ("JUMP_BACKWARD_NO_INTERRUPT", ending(78)),
+    ("JUMP_FORWARD", jumping(79, Jump::Forward)),
+    ("JUMP_FORWARD", ending(79)),
+    ("POP_JUMP_IF_FALSE", jumping(97, Jump::Forward)),
+    ("POP_JUMP_IF_NONE", jumping(98, Jump::Forward)),
+    ("POP_JUMP_IF_NOT_NONE", jumping(99, Jump::Forward)),
+    ("POP_JUMP_IF_TRUE", jumping(100, Jump::Forward)),
+    ("RAISE_VARARGS", ending(101)),
+    ("RERAISE", ending(102)),
+    ("RETURN_CONST", ending(103)),
+    ("SEND", jumping(104, Jump::Forward)),
 ];
 
 /// The opcode itself, if this file gives it this meaning; zero, which is none of them, if not.
@@ -346,4 +401,18 @@ const fn number(meaning: Op, opcode: u8) -> usize {
     } else {
         0
     }
+}
+
+/// The opcode, if this file gives it this jump.
+const fn jumping(opcode: u8, direction: Jump) -> usize {
+    if jump(opcode) as u8 == direction as u8 {
+        opcode as usize
+    } else {
+        0
+    }
+}
+
+/// The opcode, if this file says that it never continues.
+const fn ending(opcode: u8) -> usize {
+    if ends(opcode) { opcode as usize } else { 0 }
 }

@@ -15,7 +15,7 @@ static START: Once = Once::new();
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Attaches this thread to the interpreter for the time of `work`, alone.
-pub fn attached(work: impl FnOnce()) {
+pub(crate) fn attached(work: impl FnOnce()) {
     START.call_once(|| {
         // SAFETY: no interpreter is running yet; this thread then lets go of it.
         unsafe {
@@ -36,7 +36,7 @@ pub fn attached(work: impl FnOnce()) {
 }
 
 /// Runs a script with some functions as globals, and fails if it raises.
-pub fn run(name: &str, source: &str, functions: &'static mut [PyMethodDef]) {
+pub(crate) fn run(name: &str, source: &str, functions: &'static mut [PyMethodDef]) {
     attached(|| {
         let file = CString::new(name).expect("name");
         let source = CString::new(source).expect("source");

@@ -1,6 +1,6 @@
 //! A value as a tree: for tests, fuzzing and peers that have no objects of their own.
 
-use super::{ClassRef, Decoder, Encoder, Token, tag};
+use super::{ClassRef, Decoder, Encoder, IncomingClass, Token, tag};
 use crate::error::{DecodeError, DecodeErrorKind, Error, Limit};
 use crate::{Kind, Limits, StructKind};
 
@@ -91,7 +91,25 @@ impl Value {
     /// As of [`Decoder::token`].
     pub fn read(decoder: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let offset = decoder.offset();
-        Ok(match decoder.token()? {
+        let token = decoder.token()?;
+        let children = token.children();
+        if children == 0 {
+            return Self::leaf(token, offset);
+        }
+        if matches!(token, Token::Arguments { .. }) {
+            return Err(not_a_value(offset));
+        }
+        // Grows with what is really there: the count is the peer's word.
+        let mut values = Vec::with_capacity(children.min(64));
+        for _ in 0..children {
+            values.push(Self::read(decoder)?);
+        }
+        Self::container(token, values, offset)
+    }
+
+    /// A value that has no others in it. Apart from [`read`](Self::read), to keep the frames of the recursion small.
+    fn leaf(token: Token<'_>, offset: usize) -> Result<Self, DecodeError> {
+        Ok(match token {
             Token::None => Self::None,
             Token::Bool(value) => Self::Bool(value),
             Token::Ellipsis => Self::Ellipsis,
@@ -110,76 +128,75 @@ impl Value {
             Token::SurrogateStr(value) => Self::SurrogateStr(value.to_vec()),
             Token::Bytes(value) => Self::Bytes(value.to_vec()),
             Token::Attachment(index) => Self::Attachment(index),
-            Token::Tuple(len) => Self::Tuple(Self::read_many(decoder, len)?),
-            Token::FrozenSet(len) => Self::FrozenSet(Self::read_many(decoder, len)?),
-            Token::Slice => Self::Slice(Self::read_three(decoder)?),
-            Token::Range => Self::Range(Self::read_three(decoder)?),
             Token::Named { module, qualname } => Self::Named {
                 module: module.to_owned(),
                 qualname: qualname.to_owned(),
             },
-            Token::Struct { kind, len } => Self::Struct(kind, Self::read_many(decoder, len)?),
-            Token::List(len) => Self::List(Self::read_many(decoder, len)?),
-            Token::Set(len) => Self::Set(Self::read_many(decoder, len)?),
-            Token::Dict(len) => {
-                let mut pairs = Vec::new();
-                for _ in 0..len {
-                    pairs.push((Self::read(decoder)?, Self::read(decoder)?));
-                }
-                Self::Dict(pairs)
-            }
             Token::Bytearray(value) => Self::Bytearray(value.to_vec()),
             Token::Mine { id, kind, class } => Self::Mine {
                 slot: id.slot(),
                 generation: id.generation(),
                 kind,
-                class: class.map(|class| match class {
-                    ClassRef::Mine(id) => OwnedClass::Mine {
-                        slot: id.slot(),
-                        generation: id.generation(),
-                    },
-                    ClassRef::Yours(id) => OwnedClass::Yours {
-                        slot: id.slot(),
-                        generation: id.generation(),
-                    },
-                    ClassRef::Named { module, qualname } => OwnedClass::Named {
-                        module: module.to_owned(),
-                        qualname: qualname.to_owned(),
-                    },
-                }),
+                class: class.map(OwnedClass::from),
             },
             Token::Yours(id) => Self::Yours {
                 slot: id.slot(),
                 generation: id.generation(),
             },
             Token::Answer(question) => Self::Answer(question),
-            Token::Arguments { .. } => {
-                return Err(DecodeError {
-                    offset,
-                    kind: DecodeErrorKind::Expected("a value"),
-                });
-            }
+            container => return Self::container(container, Vec::new(), offset),
         })
     }
 
-    fn read_many(decoder: &mut Decoder<'_>, len: usize) -> Result<Vec<Self>, DecodeError> {
-        // Grows with what is really there: `len` is the peer's word.
-        let mut values = Vec::with_capacity(len.min(64));
-        for _ in 0..len {
-            values.push(Self::read(decoder)?);
-        }
-        Ok(values)
-    }
-
-    fn read_three(decoder: &mut Decoder<'_>) -> Result<Box<[Self; 3]>, DecodeError> {
-        Ok(Box::new([
-            Self::read(decoder)?,
-            Self::read(decoder)?,
-            Self::read(decoder)?,
-        ]))
+    fn container(token: Token<'_>, values: Vec<Self>, offset: usize) -> Result<Self, DecodeError> {
+        let three = |values: Vec<Self>| {
+            <Box<[Self; 3]>>::try_from(values.into_boxed_slice()).map_err(|_| not_a_value(offset))
+        };
+        Ok(match token {
+            Token::Tuple(_) => Self::Tuple(values),
+            Token::FrozenSet(_) => Self::FrozenSet(values),
+            Token::Slice => Self::Slice(three(values)?),
+            Token::Range => Self::Range(three(values)?),
+            Token::Struct { kind, .. } => Self::Struct(kind, values),
+            Token::List(_) => Self::List(values),
+            Token::Set(_) => Self::Set(values),
+            Token::Dict(_) => {
+                let mut pairs = Vec::with_capacity(values.len() / 2);
+                let mut values = values.into_iter();
+                while let (Some(key), Some(value)) = (values.next(), values.next()) {
+                    pairs.push((key, value));
+                }
+                Self::Dict(pairs)
+            }
+            _ => return Err(not_a_value(offset)),
+        })
     }
 
     fn write(&self, out: &mut Encoder<'_>, depth: usize) -> Result<(), Error> {
+        let values: &[Self] = match self {
+            Self::Tuple(values)
+            | Self::FrozenSet(values)
+            | Self::Struct(_, values)
+            | Self::List(values)
+            | Self::Set(values) => values,
+            Self::Slice(values) | Self::Range(values) => values.as_slice(),
+            _ => &[],
+        };
+        self.write_head(out)?;
+        for value in values {
+            value.write(out, deeper(depth)?)?;
+        }
+        if let Self::Dict(pairs) = self {
+            for (key, value) in pairs {
+                key.write(out, deeper(depth)?)?;
+                value.write(out, deeper(depth)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A leaf, or a container without its elements.
+    fn write_head(&self, out: &mut Encoder<'_>) -> Result<(), Error> {
         match self {
             Self::None => out.none(),
             Self::Bool(value) => out.bool(*value),
@@ -196,43 +213,15 @@ impl Value {
             Self::SurrogateStr(value) => out.surrogate_str(value),
             Self::Bytes(value) => out.bytes(value),
             Self::Attachment(index) => out.attachment(*index),
-            Self::Tuple(values) => {
-                out.tuple(values.len());
-                Self::write_many(values, out, depth)?;
-            }
-            Self::FrozenSet(values) => {
-                out.frozenset(values.len());
-                Self::write_many(values, out, depth)?;
-            }
-            Self::Slice(values) => {
-                out.slice();
-                Self::write_many(values.as_slice(), out, depth)?;
-            }
-            Self::Range(values) => {
-                out.range();
-                Self::write_many(values.as_slice(), out, depth)?;
-            }
+            Self::Tuple(values) => out.tuple(values.len()),
+            Self::FrozenSet(values) => out.frozenset(values.len()),
+            Self::Slice(_) => out.slice(),
+            Self::Range(_) => out.range(),
             Self::Named { module, qualname } => out.named(module, qualname),
-            Self::Struct(kind, values) => {
-                out.r#struct(*kind, values.len());
-                Self::write_many(values, out, depth)?;
-            }
-            Self::List(values) => {
-                out.list(values.len());
-                Self::write_many(values, out, depth)?;
-            }
-            Self::Set(values) => {
-                out.set(values.len());
-                Self::write_many(values, out, depth)?;
-            }
-            Self::Dict(pairs) => {
-                out.dict(pairs.len());
-                let depth = Self::deeper(depth)?;
-                for (key, value) in pairs {
-                    key.write(out, depth)?;
-                    value.write(out, depth)?;
-                }
-            }
+            Self::Struct(kind, values) => out.r#struct(*kind, values.len()),
+            Self::List(values) => out.list(values.len()),
+            Self::Set(values) => out.set(values.len()),
+            Self::Dict(pairs) => out.dict(pairs.len()),
             Self::Bytearray(value) => out.bytearray(value),
             Self::Mine {
                 slot,
@@ -241,7 +230,7 @@ impl Value {
                 class,
             } => {
                 out.raw_mine(*slot, *generation, *kind);
-                Self::write_class(*kind, class.as_ref(), out)?;
+                return Self::write_class(*kind, class.as_ref(), out);
             }
             Self::Yours { slot, generation } => out.raw_tag(tag::YOURS, *slot, *generation),
             Self::Answer(question) => out.raw_answer(*question),
@@ -278,19 +267,37 @@ impl Value {
         }
         Ok(())
     }
+}
 
-    fn write_many(values: &[Self], out: &mut Encoder<'_>, depth: usize) -> Result<(), Error> {
-        let depth = Self::deeper(depth)?;
-        for value in values {
-            value.write(out, depth)?;
+impl From<IncomingClass<'_>> for OwnedClass {
+    fn from(class: IncomingClass<'_>) -> Self {
+        match class {
+            ClassRef::Mine(id) => Self::Mine {
+                slot: id.slot(),
+                generation: id.generation(),
+            },
+            ClassRef::Yours(id) => Self::Yours {
+                slot: id.slot(),
+                generation: id.generation(),
+            },
+            ClassRef::Named { module, qualname } => Self::Named {
+                module: module.to_owned(),
+                qualname: qualname.to_owned(),
+            },
         }
-        Ok(())
     }
+}
 
-    fn deeper(depth: usize) -> Result<usize, Error> {
-        depth.checked_sub(1).ok_or(Error::LimitExceeded {
-            what: Limit::Depth,
-            limit: Limits::MAX_DEPTH,
-        })
+const fn not_a_value(offset: usize) -> DecodeError {
+    DecodeError {
+        offset,
+        kind: DecodeErrorKind::Expected("a value"),
     }
+}
+
+fn deeper(depth: usize) -> Result<usize, Error> {
+    depth.checked_sub(1).ok_or(Error::LimitExceeded {
+        what: Limit::Depth,
+        limit: Limits::MAX_DEPTH,
+    })
 }

@@ -26,6 +26,7 @@ impl<O> Session<O> {
             (Peer::Talking, _)
             | (Peer::ExpectHello, Message::Hello { .. } | Message::Close { .. }) => {}
             (Peer::ExpectHello, _) => return Err(PeerMisbehaved::MessageBeforeHello.into()),
+            (Peer::Lost, _) => return Err(Error::Closed),
             (Peer::Closed, _) => return Err(PeerMisbehaved::MessageAfterClose.into()),
         }
         match message {
@@ -130,6 +131,13 @@ impl<O> Session<O> {
                 })
             }
             Message::Ping { token, pong: false } => {
+                if self.output.is_empty() {
+                    self.pongs = 0;
+                }
+                self.pongs += 1;
+                if self.pongs > self.limits.requests {
+                    return Err(PeerMisbehaved::TooManyPings.into());
+                }
                 // A side that has closed has nothing more to say.
                 if !self.closed {
                     self.send(&Message::Ping { token, pong: true }, Payload::new())?;

@@ -71,6 +71,8 @@ enum Peer {
     ExpectHello,
     Talking,
     Closed,
+    /// The host has given it up.
+    Lost,
 }
 
 /// One session. `O` is what the host holds an exported object by.
@@ -94,6 +96,8 @@ pub struct Session<O> {
     readings: Readings,
     /// Pings without their pongs.
     pings: VecDeque<u64>,
+    /// Pongs queued since the output was last empty.
+    pongs: usize,
     stats: Stats,
     /// Objects of a message that turned out to be wrong: dropped with the session.
     orphans: Vec<O>,
@@ -117,6 +121,7 @@ impl<O> Session<O> {
             releases: Releases::default(),
             readings: Readings::default(),
             pings: VecDeque::new(),
+            pongs: 0,
             stats: Stats::default(),
             orphans: Vec::new(),
             spares: Vec::new(),
@@ -481,7 +486,7 @@ impl<O> Session<O> {
     /// lock. Nothing can be sent any more, and the destructors of proxies have no effect.
     #[must_use]
     pub fn lost(&mut self) -> Vec<O> {
-        self.peer = Peer::Closed;
+        self.peer = Peer::Lost;
         self.closed = true;
         self.output.clear();
         let mut dropped = std::mem::take(&mut self.orphans);

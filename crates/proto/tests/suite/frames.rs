@@ -161,7 +161,7 @@ fn small_messages_leave_in_one_chunk() {
             .unwrap();
     }
     assert_eq!(pair.here.session.poll_output().chunks().count(), 1);
-    assert_eq!(pair.to_there().unwrap().len(), 10);
+    assert_eq!(pair.deliver_there().unwrap().len(), 10);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn attachments_arrive_without_having_been_copied_on_the_way_out() {
         .unwrap();
     assert_eq!(pair.here.session.poll_output().chunks().count(), 3);
     assert_eq!(Arc::strong_count(&alive), 2);
-    let call = super::support::call(only(pair.to_there().unwrap()));
+    let call = super::support::call(only(pair.deliver_there().unwrap()));
     assert_eq!(Arc::strong_count(&alive), 1, "dropped when it was written");
     assert_eq!(
         value(&call.payload),

@@ -220,9 +220,6 @@ fn what_a_half_good_release_removed_is_not_dropped_in_the_session() {
 #[test]
 fn finishing_what_is_running() {
     let mut side = victim();
-    let Message::Call { .. } = call_message(0, Target::Root) else {
-        unreachable!()
-    };
     let keep = Message::Call {
         question: 2,
         thread: 1,
@@ -253,6 +250,34 @@ fn a_pong_that_nobody_asked_for() {
         misbehaviour(&mut victim(), &pong),
         PeerMisbehaved::UnexpectedPong
     );
+}
+
+#[test]
+fn pings_without_end() {
+    let mut limits = Limits::default();
+    limits.requests = 3;
+    let mut side = Pair::with(limits, usize::MAX).here;
+    let ping = Message::Ping {
+        token: 1,
+        pong: false,
+    };
+    for _ in 0..3 {
+        side.session.handle_frame(frame(&ping)).unwrap();
+    }
+    assert!(!side.written().is_empty());
+    for _ in 0..3 {
+        side.session.handle_frame(frame(&ping)).unwrap();
+    }
+    assert_eq!(misbehaviour(&mut side, &ping), PeerMisbehaved::TooManyPings);
+}
+
+#[test]
+fn a_message_to_a_session_that_is_given_up() {
+    let mut side = victim();
+    assert!(side.session.lost().is_empty());
+    let message = call_message(0, Target::Root);
+    let error = side.session.handle_frame(frame(&message)).unwrap_err();
+    assert_eq!(error, Error::Closed);
 }
 
 #[test]
@@ -300,7 +325,7 @@ fn every_error_is_told_in_words() {
         .session
         .close(error.close_code().unwrap(), &error.to_string())
         .unwrap();
-    let event = only(pair.to_there().unwrap());
+    let event = only(pair.deliver_there().unwrap());
     assert!(matches!(
         event,
         Event::Closed {

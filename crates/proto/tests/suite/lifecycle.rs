@@ -18,7 +18,7 @@ fn ask(pair: &mut Pair, target: OutgoingTarget, flags: CallFlags, payload: Paylo
 /// `there` gives `here` its object `key`, as the result of a call; the import is bound to `handle`.
 fn give(pair: &mut Pair, key: u64, handle: u64) -> ImportId {
     let question = ask(pair, ROOT, CallFlags::NONE, Payload::new());
-    let call = call(only(pair.to_there().unwrap()));
+    let call = call(only(pair.deliver_there().unwrap()));
     assert!(
         pair.there
             .session
@@ -35,7 +35,7 @@ fn give(pair: &mut Pair, key: u64, handle: u64) -> ImportId {
         question: replied,
         payload,
         ..
-    } = only(pair.to_here().unwrap())
+    } = only(pair.deliver_here().unwrap())
     else {
         panic!("expected a reply");
     };
@@ -72,7 +72,7 @@ fn a_call_and_its_reply() {
         .session
         .call(42, None, ROOT, Op::CALL_METHOD, CallFlags::NONE, arguments)
         .unwrap();
-    let call = call(only(pair.to_there().unwrap()));
+    let call = call(only(pair.deliver_there().unwrap()));
     assert_eq!(
         (call.thread, call.op, call.keep),
         (42, Op::CALL_METHOD, false)
@@ -83,7 +83,7 @@ fn a_call_and_its_reply() {
         .session
         .reply(call.answer, Outcome::Value, result)
         .unwrap();
-    match only(pair.to_here().unwrap()) {
+    match only(pair.deliver_here().unwrap()) {
         Event::Reply {
             question: replied,
             outcome,
@@ -127,7 +127,7 @@ fn a_fetch_and_its_error() {
         .session
         .fetch(1, None, ROOT, FetchKind::EXPORTED_NAMES, Payload::new())
         .unwrap();
-    let Event::Fetch(fetch) = only(pair.to_there().unwrap()) else {
+    let Event::Fetch(fetch) = only(pair.deliver_there().unwrap()) else {
         panic!("expected a fetch");
     };
     assert_eq!(fetch.what, FetchKind::EXPORTED_NAMES);
@@ -136,7 +136,7 @@ fn a_fetch_and_its_error() {
         .session
         .reply(fetch.answer, Outcome::Error, error)
         .unwrap();
-    let event = only(pair.to_here().unwrap());
+    let event = only(pair.deliver_here().unwrap());
     assert!(matches!(
         event,
         Event::Reply { question: replied, outcome: Outcome::Error, .. } if replied == question
@@ -147,7 +147,7 @@ fn a_fetch_and_its_error() {
 fn a_callback_names_the_question_it_is_nested_in() {
     let mut pair = Pair::new();
     let question = ask(&mut pair, ROOT, CallFlags::NONE, Payload::new());
-    let outer = call(only(pair.to_there().unwrap()));
+    let outer = call(only(pair.deliver_there().unwrap()));
     let back = |pair: &mut Pair| {
         pair.there
             .session
@@ -160,7 +160,7 @@ fn a_callback_names_the_question_it_is_nested_in() {
                 Payload::new(),
             )
             .unwrap();
-        call(only(pair.to_here().unwrap()))
+        call(only(pair.deliver_here().unwrap()))
     };
     let inner = back(&mut pair);
     assert_eq!(inner.parent, Some(question));
@@ -169,7 +169,7 @@ fn a_callback_names_the_question_it_is_nested_in() {
         .session
         .reply(outer.answer, Outcome::Value, Payload::new())
         .unwrap();
-    pair.to_here().unwrap();
+    pair.deliver_here().unwrap();
     assert_eq!(back(&mut pair).parent, None);
 }
 
@@ -177,15 +177,18 @@ fn a_callback_names_the_question_it_is_nested_in() {
 fn cancel_reaches_the_other_side_and_the_reply_comes_nevertheless() {
     let mut pair = Pair::new();
     let question = ask(&mut pair, ROOT, CallFlags::NONE, Payload::new());
-    let running = call(only(pair.to_there().unwrap()));
+    let running = call(only(pair.deliver_there().unwrap()));
     pair.here.session.cancel(question).unwrap();
-    let event = only(pair.to_there().unwrap());
+    let event = only(pair.deliver_there().unwrap());
     assert!(matches!(event, Event::Cancelled(answer) if answer == running.answer));
     pair.there
         .session
         .reply(running.answer, Outcome::Error, Payload::new())
         .unwrap();
-    assert!(matches!(only(pair.to_here().unwrap()), Event::Reply { .. }));
+    assert!(matches!(
+        only(pair.deliver_here().unwrap()),
+        Event::Reply { .. }
+    ));
     assert!(pair.here.session.cancel(question).is_err());
 }
 
@@ -193,13 +196,13 @@ fn cancel_reaches_the_other_side_and_the_reply_comes_nevertheless() {
 fn a_cancel_that_crosses_the_reply_means_nothing() {
     let mut pair = Pair::new();
     let question = ask(&mut pair, ROOT, CallFlags::NONE, Payload::new());
-    let running = call(only(pair.to_there().unwrap()));
+    let running = call(only(pair.deliver_there().unwrap()));
     pair.there
         .session
         .reply(running.answer, Outcome::Value, Payload::new())
         .unwrap();
     pair.here.session.cancel(question).unwrap();
-    assert!(matches!(only(pair.to_there().unwrap()), Event::None));
+    assert!(matches!(only(pair.deliver_there().unwrap()), Event::None));
 }
 
 #[test]
@@ -210,7 +213,7 @@ fn release_rides_on_the_next_message() {
     assert_eq!(pair.here.session.releases_pending(), 1);
     assert!(pair.here.written().is_empty());
     ask(&mut pair, ROOT, CallFlags::NONE, Payload::new());
-    let events = pair.to_there().unwrap();
+    let events = pair.deliver_there().unwrap();
     match &events[..] {
         [Event::Released(objects), Event::Call(_)] => assert_eq!(objects[..], [Object(5)]),
         other => panic!("{other:?}"),
@@ -245,13 +248,13 @@ fn an_object_that_is_sent_again_while_it_is_released_stays() {
         .session
         .reply(incoming.answer, Outcome::Value, result)
         .unwrap();
-    let event = only(pair.to_here().unwrap());
+    let event = only(pair.deliver_here().unwrap());
     assert!(matches!(event, Event::Reply { question: replied, .. } if replied == question));
     assert_eq!(pair.here.session.import(id, |_| true), Ok(Import::New));
     pair.here.session.bind(id, 51).unwrap();
     pair.here.session.unbind(id, 51);
     pair.here.session.flush_releases().unwrap();
-    let event = only(pair.to_there().unwrap());
+    let event = only(pair.deliver_there().unwrap());
     assert!(matches!(event, Event::Released(objects) if objects == [Object(5)]));
 }
 
@@ -261,7 +264,7 @@ fn counts_not_flags_decide_when_messages_cross() {
     let id = give(&mut pair, 5, 50);
     // In flight to here: the object again. In flight to there: its release.
     ask(&mut pair, ROOT, CallFlags::NONE, Payload::new());
-    let incoming = call(only(pair.to_there().unwrap()));
+    let incoming = call(only(pair.deliver_there().unwrap()));
     let _ = pair.there.session.finish_reading(incoming.payload.ticket());
     let again = pair.there.export(5);
     pair.there
@@ -274,9 +277,9 @@ fn counts_not_flags_decide_when_messages_cross() {
         .unwrap();
     pair.here.session.unbind(id, 50);
     pair.here.session.flush_releases().unwrap();
-    assert!(matches!(only(pair.to_there().unwrap()), Event::None));
+    assert!(matches!(only(pair.deliver_there().unwrap()), Event::None));
     assert_eq!(pair.there.session.stats().exports, 1);
-    pair.to_here().unwrap();
+    pair.deliver_here().unwrap();
     assert_eq!(pair.here.session.import(id, |_| true), Ok(Import::New));
     assert_eq!(pair.there.session.exported(again), Ok(&Object(5)));
 }
@@ -295,7 +298,7 @@ fn an_object_comes_home() {
         CallFlags::NONE,
         arguments,
     );
-    let call = call(only(pair.to_there().unwrap()));
+    let call = call(only(pair.deliver_there().unwrap()));
     let limits = *pair.there.session.limits();
     let mut decoder = call.payload.decoder(&limits);
     decoder.arguments().unwrap();
@@ -318,7 +321,7 @@ fn what_a_message_refers_to_lives_until_it_is_read() {
     pair.here.session.unbind(id, 50);
     pair.here.session.flush_releases().unwrap();
     // Both arrive before anyone has looked at the arguments.
-    let mut events = pair.to_there().unwrap();
+    let mut events = pair.deliver_there().unwrap();
     assert!(matches!(events.pop(), Some(Event::None)));
     let call = call(only(events));
     let limits = *pair.there.session.limits();
@@ -347,7 +350,7 @@ fn an_answer_is_a_target_before_it_arrives() {
         CallFlags::NONE,
         arguments,
     );
-    let mut events = pair.to_there().unwrap();
+    let mut events = pair.deliver_there().unwrap();
     let second = call(events.pop().unwrap());
     let first_call = call(only(events));
     let there = &mut pair.there.session;
@@ -374,10 +377,10 @@ fn an_answer_is_a_target_before_it_arrives() {
     );
     assert!(there.finish_reading(first_call.payload.ticket()).is_empty());
     assert!(there.finish_reading(second.payload.ticket()).is_empty());
-    pair.to_here().unwrap();
+    pair.deliver_here().unwrap();
     pair.here.session.finish(first).unwrap();
     pair.here.session.flush_releases().unwrap();
-    let event = only(pair.to_there().unwrap());
+    let event = only(pair.deliver_there().unwrap());
     assert!(matches!(event, Event::Released(objects) if objects == [Object(9)]));
 }
 
@@ -406,7 +409,7 @@ fn a_shape_precedes_what_needs_it_and_pins_the_class() {
         .shape(class, payload(|out| out.str("shape")))
         .unwrap();
     assert!(pair.there.session.shape_sent(class));
-    let Event::Shape { class: id, payload } = only(pair.to_here().unwrap()) else {
+    let Event::Shape { class: id, payload } = only(pair.deliver_here().unwrap()) else {
         panic!("expected a shape");
     };
     assert_eq!(
@@ -418,7 +421,7 @@ fn a_shape_precedes_what_needs_it_and_pins_the_class() {
     pair.here.session.import(id, |_| true).unwrap();
     pair.here.session.unimport(id).unwrap();
     pair.here.session.flush_releases().unwrap();
-    assert!(matches!(only(pair.to_there().unwrap()), Event::None));
+    assert!(matches!(only(pair.deliver_there().unwrap()), Event::None));
     assert_eq!(pair.there.session.exported(class), Ok(&Object(70)));
 }
 
@@ -429,7 +432,7 @@ fn references_that_nobody_reads_are_given_back() {
     let twice = pair.there.export(2);
     assert_eq!(twice, b);
     ask(&mut pair, ROOT, CallFlags::NONE, Payload::new());
-    let incoming = call(only(pair.to_there().unwrap()));
+    let incoming = call(only(pair.deliver_there().unwrap()));
     let _ = pair.there.session.finish_reading(incoming.payload.ticket());
     let result = payload(|out| {
         out.tuple(3);
@@ -441,7 +444,7 @@ fn references_that_nobody_reads_are_given_back() {
         .session
         .reply(incoming.answer, Outcome::Value, result)
         .unwrap();
-    let Event::Reply { payload, .. } = only(pair.to_here().unwrap()) else {
+    let Event::Reply { payload, .. } = only(pair.deliver_here().unwrap()) else {
         panic!("expected a reply");
     };
     // It reads the first, then fails.
@@ -458,7 +461,7 @@ fn references_that_nobody_reads_are_given_back() {
         .unwrap();
     pair.here.session.unimport(id).unwrap();
     pair.here.session.flush_releases().unwrap();
-    let event = only(pair.to_there().unwrap());
+    let event = only(pair.deliver_there().unwrap());
     assert!(matches!(event, Event::Released(objects) if objects.len() == 2));
 }
 
@@ -466,8 +469,8 @@ fn references_that_nobody_reads_are_given_back() {
 fn a_ping_is_answered_without_the_host() {
     let mut pair = Pair::new();
     pair.here.session.ping(77).unwrap();
-    assert!(matches!(only(pair.to_there().unwrap()), Event::None));
-    let event = only(pair.to_here().unwrap());
+    assert!(matches!(only(pair.deliver_there().unwrap()), Event::None));
+    let event = only(pair.deliver_here().unwrap());
     assert!(matches!(event, Event::Ponged { token: 77 }));
 }
 
@@ -477,7 +480,7 @@ fn after_a_close_nothing_is_sent_but_replies_still_come() {
     ask(&mut pair, ROOT, CallFlags::NONE, Payload::new());
     pair.here.session.close(CloseCode::NORMAL, "bye").unwrap();
     assert_eq!(pair.here.session.ping(1), Err(Error::Closed));
-    let mut events = pair.to_there().unwrap();
+    let mut events = pair.deliver_there().unwrap();
     match events.pop() {
         Some(Event::Closed { code, reason }) => {
             assert_eq!((code, &reason[..]), (CloseCode::NORMAL, "bye"));
@@ -489,7 +492,10 @@ fn after_a_close_nothing_is_sent_but_replies_still_come() {
         .session
         .reply(incoming.answer, Outcome::Value, Payload::new())
         .unwrap();
-    assert!(matches!(only(pair.to_here().unwrap()), Event::Reply { .. }));
+    assert!(matches!(
+        only(pair.deliver_here().unwrap()),
+        Event::Reply { .. }
+    ));
 }
 
 #[test]
@@ -511,7 +517,7 @@ fn a_reply_that_is_too_large_can_be_replaced() {
     limits.message_size = 100;
     let mut pair = Pair::with(limits, usize::MAX);
     ask(&mut pair, ROOT, CallFlags::NONE, Payload::new());
-    let incoming = call(only(pair.to_there().unwrap()));
+    let incoming = call(only(pair.deliver_there().unwrap()));
     let large = payload(|out| out.bytes(&[0; 100]));
     let there = &mut pair.there.session;
     assert!(matches!(
@@ -526,7 +532,10 @@ fn a_reply_that_is_too_large_can_be_replaced() {
             .reply(incoming.answer, Outcome::Error, Payload::new())
             .is_err()
     );
-    assert!(matches!(only(pair.to_here().unwrap()), Event::Reply { .. }));
+    assert!(matches!(
+        only(pair.deliver_here().unwrap()),
+        Event::Reply { .. }
+    ));
 }
 
 #[test]

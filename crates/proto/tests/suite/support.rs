@@ -73,18 +73,18 @@ impl Pair {
             there: Side::new(limits),
             split,
         };
-        let (hello, other) = (pair.to_there().unwrap(), pair.to_here().unwrap());
+        let (hello, other) = (pair.deliver_there().unwrap(), pair.deliver_here().unwrap());
         assert!(matches!(hello[..], [Event::Hello(_)]));
         assert!(matches!(other[..], [Event::Hello(_)]));
         pair
     }
 
-    pub(crate) fn to_there(&mut self) -> Result<Vec<Event<Object>>, Error> {
+    pub(crate) fn deliver_there(&mut self) -> Result<Vec<Event<Object>>, Error> {
         let bytes = self.here.written();
         self.there.take(&bytes, self.split)
     }
 
-    pub(crate) fn to_here(&mut self) -> Result<Vec<Event<Object>>, Error> {
+    pub(crate) fn deliver_here(&mut self) -> Result<Vec<Event<Object>>, Error> {
         let bytes = self.there.written();
         self.here.take(&bytes, self.split)
     }

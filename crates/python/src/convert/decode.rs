@@ -13,6 +13,7 @@ use pyo3::types::{
 use super::{named, types, values};
 use crate::remote::controller;
 use crate::remote::exception;
+use crate::remote::frame_access::FrameAccess;
 use crate::session::connection::Connection;
 use crate::session::errors;
 use crate::session::perform::Arguments;
@@ -117,7 +118,7 @@ impl<'c, 'p> Reader<'c, 'p> {
                 py.get_type::<pyo3::types::PyRange>().call1(PyTuple::new(py, parts)?)?
             }
             Token::Named { module, qualname } => named::resolve(py, module, qualname)?,
-            Token::Struct { kind: StructKind::EXCEPTION, len: 2 } => self.exception(py)?,
+            Token::Struct { kind: StructKind::EXCEPTION, len } => self.exception(py, len)?,
             Token::Struct { kind, len } => {
                 let parts = self.items(py, len)?;
                 values::build(py, kind, &parts)?
@@ -136,6 +137,9 @@ impl<'c, 'p> Reader<'c, 'p> {
         kind: Kind,
         class: Option<IncomingClass<'_>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if kind == Kind::EXCEPTION {
+            return controller::import_handle(self.connection, py, id);
+        }
         // Whatever goes wrong before the reference is entered, it has arrived and is counted.
         let declared = match (kind, class) {
             (Kind::CLASS, _) => Ok(None),
@@ -165,15 +169,12 @@ impl<'c, 'p> Reader<'c, 'p> {
         Ok(self.connection.exported(py, id)?.cast_into::<PyType>()?)
     }
 
-    /// An exception: a reference to the original, and its parts.
-    fn exception<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let token = self.decoder.token().map_err(malformed)?;
-        let Token::Mine { id, .. } = token else {
-            return Err(PyTypeError::new_err("an exception arrived without a reference to itself"));
-        };
-        let origin = controller::import_handle(self.connection, py, id)?;
-        let description = self.value(py)?.cast_into::<PyTuple>()?;
-        exception::build_exception(py, &description, origin.as_any(), &controller::frame_access(self.connection, py)?)
+    /// An exception, from the web of nodes that describes it.
+    fn exception<'py>(&mut self, py: Python<'py>, count: usize) -> PyResult<Bound<'py, PyAny>> {
+        let nodes = PyTuple::new(py, self.items(py, count)?)?;
+        let access = Bound::new(py, FrameAccess::new(self.connection))?;
+        let label = self.connection.peer();
+        exception::build(py, &nodes, access.as_any(), label).map(Bound::into_any)
     }
 }
 

@@ -30,11 +30,12 @@ pub(crate) struct Writer<'c> {
     payload: Payload,
     exported: Vec<ExportId>,
     depth: usize,
+    describing: Vec<Py<PyAny>>,
 }
 
 impl<'c> Writer<'c> {
     pub(crate) fn new(connection: &'c Arc<Connection>) -> Self {
-        Self { connection, payload: Payload::new(), exported: Vec::new(), depth: 0 }
+        Self { connection, payload: Payload::new(), exported: Vec::new(), depth: 0, describing: Vec::new() }
     }
 
     /// The bytes, ready to be sent.
@@ -149,20 +150,48 @@ impl<'c> Writer<'c> {
 
     /// An exception travels with its parts, and with a reference to itself for the way home.
     pub(crate) fn exception(&mut self, error: &Bound<'_, PyAny>) -> PyResult<()> {
-        if let Some(origin) = exception::origin(error)
-            && let Some(remote) = controller::remote_handle(origin.bind(error.py()))
-            && Arc::ptr_eq(remote.get().connection(), self.connection)
-        {
+        if let Some(remote) = self.origin_of(error) {
             self.home(remote.get());
             return Ok(());
         }
+        if self.describing.iter().any(|other| other.is(error)) {
+            // It refers to itself: a bare reference to what is being described.
+            return self.simple_reference(error, Kind::EXCEPTION);
+        }
         let redact = !self.connection.policy().shows_tracebacks();
-        let description = exception::describe_exception(error.py(), error, redact)?;
+        let options = exception::Options { redact, ..exception::Options::default() };
+        let nodes = exception::describe(error.py(), error.cast()?, options)?;
+        self.describing.push(error.clone().unbind());
+        let written = self.nested(|writer| {
+            writer.encoder().r#struct(StructKind::EXCEPTION, nodes.len());
+            nodes.iter().try_for_each(|node| writer.exception_node(node.cast()?))
+        });
+        self.describing.pop();
+        written
+    }
+
+    /// One exception of a web of causes and contexts: its parts, and itself by reference.
+    fn exception_node(&mut self, node: &Bound<'_, PyTuple>) -> PyResult<()> {
         self.nested(|writer| {
-            writer.encoder().r#struct(StructKind::EXCEPTION, 2);
-            writer.simple_reference(error, Kind::EXCEPTION)?;
-            writer.value(description.bind(error.py()).as_any())
+            writer.encoder().tuple(node.len());
+            for (index, part) in node.iter().enumerate() {
+                if index != exception::node::LIVE {
+                    writer.value(&part)?;
+                } else if let Some(remote) = writer.origin_of(&part) {
+                    writer.home(remote.get());
+                } else {
+                    writer.simple_reference(&part, Kind::EXCEPTION)?;
+                }
+            }
+            Ok(())
         })
+    }
+
+    /// The original of an exception that came from this very peer.
+    fn origin_of<'py>(&self, error: &Bound<'py, PyAny>) -> Option<Bound<'py, Remote>> {
+        let origin = exception::origin(error)?;
+        controller::remote_handle(origin.bind(error.py()))
+            .filter(|remote| Arc::ptr_eq(remote.get().connection(), self.connection))
     }
 
     fn home(&mut self, remote: &Remote) {
@@ -268,11 +297,6 @@ impl<'c> Writer<'c> {
             ));
         }
         Ok(())
-    }
-
-    /// A mapping of names to values, as a dict by value (the locals of a frame).
-    pub(crate) fn mapping(&mut self, mapping: &Bound<'_, PyDict>) -> PyResult<()> {
-        self.contents(mapping.as_any())
     }
 
     fn integer(&mut self, value: &Bound<'_, PyInt>) -> PyResult<()> {

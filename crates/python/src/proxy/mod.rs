@@ -10,6 +10,6 @@ mod slots;
 mod tputil;
 mod types;
 
-pub(crate) use object::{Native, ProxyRef, as_proxy, classify, new_deferred, new_proxy};
+pub(crate) use object::{Native, ProxyRef, as_proxy, install_type_hook, new_deferred, new_proxy};
 pub(crate) use tputil::{ProxyOperation, get_tproxy_controller, make_proxy, tproxy};
 pub(crate) use types::proxyable;

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
+use objspace_interp::type_hook::{self, Answer};
 use objspace_proto::Op;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
@@ -10,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::types;
+use crate::remote::class::visible_metaclass;
 use crate::session::perform::{Arguments, perform};
 
 /// Keyword arguments: names and values.
@@ -305,21 +307,39 @@ pub(crate) fn dict<'py>(py: Python<'py>, keywords: &Keywords<'py>) -> PyResult<B
     Ok(dict)
 }
 
-/// What the hook of `type(x)` asks: the declared type of a proxy as a new reference, null without an
-/// error for anything else, null with an error if the type could not be found out.
-pub(crate) unsafe extern "C" fn classify(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+/// What the hook of `type(x)` asks of every object: the declared type of a proxy.
+unsafe fn classify(object: *mut ffi::PyObject) -> Answer {
     if !is_proxy(object) {
-        return ptr::null_mut();
+        // SAFETY: attached, with a live object. The twin of a remote class shows another metaclass
+        // than it has; any class whose metaclass is `type` itself is none.
+        unsafe {
+            if ffi::PyType_Check(object) == 0 || ffi::Py_TYPE(object) == &raw mut ffi::PyType_Type {
+                return Answer::NotAProxy;
+            }
+            let class = Bound::from_borrowed_ptr(Python::assume_attached(), object);
+            let visible = class.cast::<PyType>().ok().and_then(visible_metaclass);
+            return visible.map_or(Answer::NotAProxy, |visible| Answer::New(visible.into_ptr().cast()));
+        }
     }
-    // SAFETY: the interpreter calls `type(x)` attached, with a live object.
+    // SAFETY: the interpreter calls `type(x)` attached, with a live object, which keeps its declared
+    // type alive.
     unsafe {
         let py = Python::assume_attached();
         let declared = (*fields(object)).declared;
         if !declared.is_null() {
-            ffi::Py_INCREF(declared);
-            return declared;
+            return Answer::Borrowed(declared.cast());
         }
         let proxy = ProxyRef(Bound::from_borrowed_ptr(py, object));
-        guarded(py, || Ok(proxy.declared(py)?.into_ptr()))
+        let found = guarded(py, || Ok(proxy.declared(py)?.into_ptr()));
+        if found.is_null() { Answer::Failed } else { Answer::New(found.cast()) }
     }
+}
+
+/// Makes `type(proxy)` answer the declared type, unless `OBJSPACE_TYPE_HOOK=0`.
+pub(crate) fn install_type_hook(py: Python<'_>) -> PyResult<()> {
+    if std::env::var_os("OBJSPACE_TYPE_HOOK").is_some_and(|value| value == "0") {
+        return Ok(());
+    }
+    // SAFETY: attached; `classify` tells the truth about its references.
+    if unsafe { type_hook::install(classify) } == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
 }

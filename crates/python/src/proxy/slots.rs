@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 use super::object::{as_proxy, guarded, is_proxy, operate};
+use super::types;
 
 type Object = *mut ffi::PyObject;
 
@@ -64,7 +65,7 @@ fn binary_operator<'py>(
     let py = left.py();
     let has = |object: &Bound<'py, PyAny>, op: Op| -> PyResult<bool> {
         match (as_proxy(object), op.name()) {
-            (Some(proxy), Some(name)) => proxy.declared(py)?.hasattr(name),
+            (Some(proxy), Some(name)) => Ok(types::has(&proxy.declared(py)?, name)),
             _ => Ok(false),
         }
     };

@@ -8,10 +8,11 @@ use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyType, PyWeakrefReference};
+use pyo3::types::{PyString, PyType, PyWeakrefReference};
 
 use super::object::{ProxyObject, clear_proxy, dealloc_proxy, traverse_proxy};
 use super::slots;
+use crate::remote::class::statics;
 
 /// Proxy types by the address of the proxied type, with a weak reference that tells whether that
 /// address still means the same type.
@@ -67,9 +68,9 @@ pub(super) fn deferred_type<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyType>
 }
 
 /// Whether `class` has the special method `name`, as the interpreter looks it up.
-fn has(class: &Bound<'_, PyType>, name: &str) -> bool {
-    class.mro().iter().any(|base| base.getattr("__dict__").and_then(|dict| dict.contains(name)).unwrap_or(false))
-        && !class.getattr(name).is_ok_and(|value| value.is_none())
+pub(super) fn has(class: &Bound<'_, PyType>, name: &str) -> bool {
+    let name = PyString::intern(class.py(), name);
+    statics::lookup(class, name.as_any()).is_ok_and(|found| found.is_some_and(|found| !found.is_none()))
 }
 
 fn make<'py>(declared: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
@@ -107,21 +108,24 @@ fn make_from<'py>(
     push(ffi::Py_tp_methods, methods.as_mut_ptr().cast());
     push(ffi::Py_tp_members, members.as_mut_ptr().cast());
     push(0, std::ptr::null_mut());
-    // The name stays readable for as long as the type lives.
-    let name = CString::new(name)?.into_raw();
+    // A name without a module is deprecated for a new type; messages show the name alone all the same.
+    let dotted = CString::new(format!("objspace.{name}"))?;
     let flags = ffi::Py_TPFLAGS_DEFAULT
         | ffi::Py_TPFLAGS_HAVE_GC
         | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
         | ffi::Py_TPFLAGS_IMMUTABLETYPE
         | patterns;
     let mut spec = ffi::PyType_Spec {
-        name,
+        name: dotted.as_ptr(),
         basicsize: c_int::try_from(size_of::<ProxyObject>())?,
         itemsize: 0,
         flags: flags as std::ffi::c_uint,
         slots: table.as_mut_ptr(),
     };
-    // SAFETY: the spec and its tables are complete and live; the name, methods and members for ever.
+    // SAFETY: the spec and its tables are complete and live; the methods and members for ever.
     let class = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec))? };
+    // SAFETY: a new heap type of ours; the interpreter frees its own copy of the name by another
+    // field, and only reads this one, which stays for ever.
+    unsafe { (*class.as_ptr().cast::<ffi::PyTypeObject>()).tp_name = CString::new(name)?.into_raw() };
     Ok(class.cast_into()?)
 }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use objspace_interp::lookahead;
 use objspace_proto::{FetchKind, ImportId, Kind, Op, OutgoingTarget};
-use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::types::{PyString, PyType};
 
+use super::class::statics;
 use crate::proxy::{self, Native, ProxyRef};
 use crate::session::connection::Connection;
 
@@ -31,7 +32,7 @@ impl Remote {
         self.import
     }
 
-    fn target(&self) -> OutgoingTarget {
+    pub(crate) fn target(&self) -> OutgoingTarget {
         OutgoingTarget::Import(self.import)
     }
 }
@@ -169,14 +170,7 @@ fn operate<'py>(
         }
         _ => {}
     }
-    let result = remote.connection.call(py, remote.target(), op, args, keywords)?;
-    checked(op, result)
-}
-
-/// The result of an operation, checked to be what the interpreter expects of it.
-fn checked<'py>(op: Op, result: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let _ = op;
-    Ok(result)
+    remote.connection.call(py, remote.target(), op, args, keywords)
 }
 
 /// `proxy.name`: deferred if the caller's next instructions call it at once.
@@ -186,8 +180,8 @@ fn getattr<'py>(
     remote: &Remote,
     name: &Bound<'py, PyString>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: attached, with a live str; the look at the caller's code reads and never writes.
-    if unsafe { lookahead::method_call_position(name.as_ptr()) } {
+    // SAFETY: attached, with the very arguments of the attribute slot that is being called.
+    if unsafe { lookahead::method_call_position(proxy.as_ptr(), name.as_ptr()) } {
         let deferred = Deferred { object: proxy.clone().unbind(), name: name.clone().unbind() };
         let controller = Py::new(py, deferred)?.into_any();
         return proxy::new_deferred(py, controller, &DEFERRED).map(|deferred| deferred.into_bound(py));
@@ -197,7 +191,7 @@ fn getattr<'py>(
 
 /// The whole contents, by one message.
 pub(crate) fn snapshot<'py>(py: Python<'py>, remote: &Remote) -> PyResult<Bound<'py, PyAny>> {
-    remote.connection.fetch(py, remote.target(), FetchKind::CONTENTS, &[])
+    remote.connection.fetch(py, remote.target(), FetchKind::CONTENTS, &[], &[])
 }
 
 /// `other`, or its contents if it is itself a remote container.
@@ -247,15 +241,11 @@ fn default_special(proxy: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
         return Ok(false);
     };
     let object = py.get_type::<PyAny>();
-    for base in class.mro().iter() {
-        if base.is(&object) {
-            return Ok(true);
-        }
-        if base.getattr("__dict__")?.contains(name)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let own = statics::lookup(&class, PyString::intern(py, name).as_any())?;
+    Ok(match (own, statics::own(&object, name)?) {
+        (Some(own), Some(default)) => own.is(&default),
+        (own, _) => own.is_none(),
+    })
 }
 
 fn identity_hash<'py>(proxy: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -313,46 +303,3 @@ fn resolve_deferred<'py>(
 }
 
 fn dropped_deferred(_: *mut ffi::PyObject, _: *mut ffi::PyObject) {}
-
-// ------------------------------------------------------------------ frames of remote tracebacks
-
-/// Asks the owner of remote frames for what a debugger looks at: `access("locals", frame)`,
-/// `access("global", frame, name)`, `access("source", frame)`.
-#[pyclass(frozen, module = "objspace._core")]
-pub(crate) struct FrameAccess {
-    connection: Arc<Connection>,
-}
-
-/// The way to the frames of the peer.
-pub(crate) fn frame_access<'py>(connection: &Arc<Connection>, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-    Ok(Bound::new(py, FrameAccess { connection: Arc::clone(connection) })?.into_any())
-}
-
-#[pymethods]
-impl FrameAccess {
-    #[pyo3(signature = (what, frame, *rest))]
-    fn __call__<'py>(
-        &self,
-        py: Python<'py>,
-        what: &str,
-        frame: &Bound<'py, PyAny>,
-        rest: &Bound<'py, PyTuple>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let fetch = match what {
-            "locals" | "global" => FetchKind::LOCALS,
-            "source" => FetchKind::SOURCE,
-            other => return Err(PyAttributeError::new_err(format!("a remote frame has no {other}"))),
-        };
-        let remote = match proxy::as_proxy(frame) {
-            Some(proxy) => remote_of(&proxy, py)?,
-            None => remote_handle(frame),
-        };
-        let Some(remote) = remote else {
-            return Err(PyTypeError::new_err("this is no remote frame"));
-        };
-        let remote = remote.get();
-        let arguments: Vec<_> = rest.iter().collect();
-        debug_assert!(Arc::ptr_eq(&remote.connection, &self.connection));
-        remote.connection.fetch(py, remote.target(), fetch, &arguments)
-    }
-}

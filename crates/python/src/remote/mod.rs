@@ -1,7 +1,12 @@
-//! Remote objects: what they do with operations, and what is made of what arrives.
+//! Remote objects: what they do with operations, and what is made here of what arrives: classes
+//! from shapes, exceptions, tracebacks.
+
 pub(crate) mod class;
 pub(crate) mod class_access;
 pub(crate) mod controller;
 pub(crate) mod exception;
+pub(crate) mod frame_access;
+pub(crate) mod parts;
+pub(crate) mod plain;
 pub(crate) mod traceback;
 pub(crate) mod view;

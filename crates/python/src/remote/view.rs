@@ -48,7 +48,7 @@ impl RemoteView {
     }
 
     fn __dir__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let names = self.connection.fetch(py, OutgoingTarget::Root, FetchKind::EXPORTED_NAMES, &[])?;
+        let names = self.connection.fetch(py, OutgoingTarget::Root, FetchKind::EXPORTED_NAMES, &[], &[])?;
         names.try_iter()?.collect::<PyResult<Vec<_>>>().and_then(|names| PyList::new(py, names))
     }
 

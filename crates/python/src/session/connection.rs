@@ -19,7 +19,7 @@ use super::policy::Policy;
 use super::{serve, threads};
 use crate::convert::decode::Reader;
 use crate::convert::encode::Writer;
-use crate::remote::class::{build_class, describe_class};
+use crate::remote::class;
 use crate::remote::class_access::ClassAccess;
 
 /// A session. Shared by the `Session` object, its proxies and its worker threads.
@@ -83,10 +83,11 @@ impl Connection {
         py: Python<'py>,
         target: OutgoingTarget,
         what: FetchKind,
-        arguments: &[Bound<'py, PyAny>],
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut writer = Writer::new(self);
-        writer.arguments(arguments, &[])?;
+        writer.arguments(positional, keywords)?;
         let payload = writer.finish();
         self.ask(py, |state, thread, parent| state.engine.fetch(thread, parent, target, what, payload))
     }
@@ -179,9 +180,9 @@ impl Connection {
             return Ok(id);
         }
         self.classes().describing.push(key);
-        let written = describe_class(py, class).and_then(|description| {
+        let written = class::describe(py, class).and_then(|description| {
             let mut writer = Writer::new(self);
-            writer.value(description.bind(py).as_any())?;
+            writer.value(description.as_any())?;
             Ok(writer.finish())
         });
         self.classes().describing.retain(|other| *other != key);
@@ -215,14 +216,14 @@ impl Connection {
             )));
         };
         let description = Reader::read_one(self, py, shape)?.cast_into::<PyTuple>()?;
-        let bases = description.get_item(4)?.cast_into::<PyTuple>()?;
-        let access = Bound::new(py, ClassAccess::new(Arc::clone(self), id))?;
-        let class = build_class(py, &description, &bases, access.as_any())?;
+        let bases = description.get_item(class::shape::BASES)?.cast_into::<PyTuple>()?;
+        let access = Bound::new(py, ClassAccess::new(self, id))?;
+        let class = class::build(py, &description, &bases, access.as_any(), self.peer())?;
         let mut classes = self.classes();
         classes.by_class.insert(class.as_ptr() as usize, id);
-        classes.by_import.insert(id, class.clone_ref(py));
+        classes.by_import.insert(id, class.clone().unbind());
         drop(classes);
-        Ok(class.into_bound(py))
+        Ok(class)
     }
 
     /// The peer's id of a class that is the twin of one of its own.

@@ -36,6 +36,11 @@ pub(crate) fn session_ended(peer: &str, end: &End) -> PyErr {
     })
 }
 
+/// What is raised by something that outlived its session.
+pub(crate) fn gone(peer: &str) -> PyErr {
+    ConnectionLost::new_err(format!("the session with {peer} has ended"))
+}
+
 /// What a forked child gets that uses a session of its parent.
 pub(crate) fn forked(peer: &str) -> PyErr {
     ConnectionLost::new_err(format!(

@@ -119,7 +119,7 @@ impl Session {
 
     /// The names that the other side exports, sorted.
     fn remote_keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let names = self.connection.fetch(py, OutgoingTarget::Root, FetchKind::EXPORTED_NAMES, &[])?;
+        let names = self.connection.fetch(py, OutgoingTarget::Root, FetchKind::EXPORTED_NAMES, &[], &[])?;
         let mut names: Vec<String> = names.extract()?;
         names.sort();
         Ok(names)

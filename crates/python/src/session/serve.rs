@@ -5,7 +5,7 @@ use std::sync::Arc;
 use objspace_proto::{FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket};
 use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::connection::Connection;
 use super::errors::ObjectNotFound;
@@ -14,7 +14,7 @@ use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::Writer;
-use crate::remote::traceback;
+use crate::remote::{class, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
@@ -97,7 +97,7 @@ fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: IncomingFetch)
     let mut writer = Writer::new(connection);
     if fetch.what == FetchKind::EXPORTED_NAMES {
         let names = connection.names().bind(py).try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        writer.value(pyo3::types::PyTuple::new(py, names)?.as_any())?;
+        writer.value(PyTuple::new(py, names)?.as_any())?;
         return Ok(writer.finish());
     }
     let Some(target) = target? else {
@@ -113,29 +113,62 @@ fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: IncomingFetch)
             let names = target.dir()?;
             writer.contents(names.as_any())?;
         }
-        FetchKind::LOCALS | FetchKind::SOURCE => {
-            if !connection.policy().shows_tracebacks() {
-                return Err(PyPermissionError::new_err(
-                    "the policy of the other side does not show frames, locals or source",
-                ));
-            }
-            match fetch.what {
-                // With a name it is one global of the frame, without one all its locals.
-                FetchKind::LOCALS if !arguments.positional.is_empty() => {
-                    let name = arguments.name(Op::GETITEM)?;
-                    writer.value(&target.getattr("f_globals")?.get_item(name)?)?;
-                }
-                FetchKind::LOCALS => {
-                    let locals = PyDict::new(py);
-                    locals.update(target.getattr("f_locals")?.cast()?)?;
-                    writer.mapping(&locals)?;
-                }
-                _ => writer.value(&traceback::frame_source(&target)?)?,
-            }
-        }
+        FetchKind::CLASS => writer.value(&ask_class(py, connection, &target, &arguments)?)?,
+        FetchKind::FRAME => writer.value(&ask_frame(py, connection, &target, &arguments)?)?,
         other => return Err(PyTypeError::new_err(format!("unknown fetch {}", other.0))),
     }
     Ok(writer.finish())
+}
+
+/// What the twin of a class asks its original.
+fn ask_class<'py>(
+    py: Python<'py>,
+    connection: &Arc<Connection>,
+    target: &Bound<'py, PyAny>,
+    arguments: &Arguments<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let class = target.cast::<PyType>().map_err(|_| PyTypeError::new_err("a class is asked, and this is none"))?;
+    let (operation, name, rest) = match arguments.positional.as_slice() {
+        [operation, name, rest @ ..] => (operation.extract::<String>()?, name.cast::<PyString>().ok(), rest),
+        _ => return Err(PyTypeError::new_err("a question to a class without an operation")),
+    };
+    let op = match &*operation {
+        "set" | "set_for" | "property_set" => Op::SETATTR,
+        "delete" | "delete_for" | "property_delete" => Op::DELATTR,
+        "new" | "default_factory" => Op::CALL,
+        "get" | "get_for" | "property_get" => Op::GETATTR,
+        "call" | "call_for" => Op::CALL_METHOD,
+        "source" => {
+            if !connection.policy().shows_tracebacks() {
+                return Ok(py.None().into_bound(py));
+            }
+            Op::DIR
+        }
+        other => Op::from_name(other)
+            .ok_or_else(|| PyTypeError::new_err(format!("no operation {other:?} on a class")))?,
+    };
+    connection.policy().check(target, op, name)?;
+    class::answer(py, class, &operation, name, &PyTuple::new(py, rest)?, arguments.keywords.as_ref())
+}
+
+/// What the picture of a frame asks the frame.
+fn ask_frame<'py>(
+    py: Python<'py>,
+    connection: &Arc<Connection>,
+    target: &Bound<'py, PyAny>,
+    arguments: &Arguments<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if !connection.policy().shows_tracebacks() {
+        return Err(PyPermissionError::new_err(
+            "the policy of the other side does not show frames, locals or source",
+        ));
+    }
+    let Some((operation, rest)) = arguments.positional.split_first() else {
+        return Err(PyTypeError::new_err("a question to a frame without an operation"));
+    };
+    let mut all = vec![target.clone()];
+    all.extend_from_slice(rest);
+    traceback::answer(py, &operation.extract::<String>()?, &PyTuple::new(py, all)?)
 }
 
 /// What a request is addressed to; `None` is the session itself. Asked before the payload is read:

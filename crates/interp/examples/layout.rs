@@ -1,0 +1,9 @@
+//! Prints what this build believes about CPython's structs and opcodes, for `tools/layout-check`:
+//! a line for each fact, the value, a tab, and the C expression that must have it.
+
+#[expect(clippy::print_stdout, reason = "printing is its purpose")]
+fn main() {
+    for (expression, value) in objspace_interp::LAYOUT_CHECKS {
+        println!("{value}\t{expression}");
+    }
+}

@@ -1,2 +1,0 @@
-use pyo3::prelude::*;
-pub(crate) fn frame_source<'py>(f: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> { todo!() }

@@ -1,0 +1,41 @@
+//! The side where a frame lives: what it answers to those who look at its picture elsewhere.
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyMapping, PyTuple};
+
+use super::source;
+
+/// Performs one request about a frame (see the module for the list). `arguments` are those after the
+/// operation: the frame, and for `"global"` the name.
+///
+/// # Errors
+/// `KeyError` for a global that is not there, `ValueError` for an unknown operation.
+pub(crate) fn answer<'py>(
+    py: Python<'py>,
+    operation: &str,
+    arguments: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let subject = arguments.get_item(0)?;
+    match operation {
+        "locals" => {
+            let locals = subject.getattr("f_locals")?;
+            if let Ok(locals) = locals.cast::<PyDict>() {
+                return Ok(PyTuple::new(py, locals.items())?.into_any());
+            }
+            let items = locals.cast::<PyMapping>()?.items()?;
+            Ok(items.to_tuple().into_any())
+        }
+        "global" => {
+            let name = arguments.get_item(1)?;
+            let globals = subject.getattr("f_globals")?;
+            globals
+                .cast::<PyDict>()?
+                .get_item(&name)?
+                .ok_or_else(|| source::missing(&name))
+        }
+        "source" => Ok(source::text(py, &subject)?.unwrap_or_else(|| py.None().into_bound(py))),
+        _ => Err(PyValueError::new_err(format!(
+            "no request {operation:?} about a frame"
+        ))),
+    }
+}

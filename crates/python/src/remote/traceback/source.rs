@@ -1,0 +1,210 @@
+//! Source lines of files that live on the other side.
+//!
+//! Python finds source by file name alone. A remote file keeps its name where that cannot mislead:
+//! where the file here is the same (size and time of last change are), or where there is none of
+//! that name. Otherwise its name here is `name [label]`, which no file has, and its lines are
+//! fetched when somebody looks.
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use pyo3::exceptions::{PyKeyError, PyOSError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+/// Size and time of last change of a file, in bytes and nanoseconds.
+pub(crate) type Stamp = (u64, u64);
+
+/// The stamp of a file of this machine; `None` if there is no such file.
+pub(crate) fn stamp_of(file: &str) -> Option<Stamp> {
+    if file.starts_with('<') && file.ends_with('>') {
+        return None;
+    }
+    let meta = std::fs::metadata(file)
+        .ok()
+        .filter(std::fs::Metadata::is_file)?;
+    let changed = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some((meta.len(), u64::try_from(changed.as_nanos()).ok()?))
+}
+
+/// The loader in a remote frame's globals: `linecache` asks it for the text of the frame's file.
+#[pyclass(module = "objspace", frozen)]
+pub(crate) struct SourceFile {
+    access: Py<PyAny>,
+    /// What the other side is asked about: a frame, or a file name.
+    subject: Py<PyAny>,
+    /// The entry that the frame was built from; `None` for files of classes.
+    pub(super) entry: Option<Py<PyTuple>>,
+}
+
+impl SourceFile {
+    pub(crate) fn new(access: Py<PyAny>, subject: Py<PyAny>, entry: Option<Py<PyTuple>>) -> Self {
+        Self {
+            access,
+            subject,
+            entry,
+        }
+    }
+}
+
+#[pymethods]
+impl SourceFile {
+    /// The text of the file, fetched from the other side; `None` if it has none.
+    #[pyo3(signature = (name=None))]
+    fn get_source<'py>(
+        &self,
+        py: Python<'py>,
+        name: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _ = name;
+        self.access
+            .bind(py)
+            .call1(("source", &self.subject))
+            .or_else(|error| {
+                // linecache goes on without lines after these two; whoever prints a traceback must not
+                // fail because the other side is gone.
+                if error.is_instance_of::<PyOSError>(py) {
+                    Ok(py.None().into_bound(py))
+                } else {
+                    Err(error)
+                }
+            })
+    }
+
+    fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.get_source(py, None)
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "<loader of remote source lines>"
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.access)?;
+        visit.call(&self.subject)?;
+        visit.call(&self.entry)
+    }
+}
+
+fn linecache(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    static CACHE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = CACHE.get_or_try_init(py, || py.import("linecache").map(Bound::unbind))?;
+    Ok(module.bind(py).getattr("cache")?.cast_into::<PyDict>()?)
+}
+
+/// Whether CPython's own printer of tracebacks would take some other file for this missing one: it
+/// looks for the last part of the name along `sys.path`.
+fn found_on_path(py: Python<'_>, file: &str) -> PyResult<bool> {
+    let Some(tail) = file.rsplit('/').next().filter(|tail| !tail.is_empty()) else {
+        return Ok(false);
+    };
+    let path = py.import("sys")?.getattr("path")?;
+    let Ok(path) = path.cast::<PyList>() else {
+        return Ok(false);
+    };
+    for folder in path {
+        if let Ok(folder) = folder.extract::<std::path::PathBuf>()
+            && folder.join(tail).is_file()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The name under which a remote file is known here, and its lines registered for `linecache` if
+/// they are not those of a file of this machine.
+///
+/// `source` makes the fetcher of the text; `None` for a file whose text is withheld.
+pub(crate) fn local_name<'py>(
+    py: Python<'py>,
+    file: &str,
+    stamp: Option<Stamp>,
+    label: &str,
+    source: Option<impl FnOnce() -> PyResult<Py<SourceFile>>>,
+) -> PyResult<Bound<'py, PyString>> {
+    let here = stamp_of(file);
+    if here.is_some() && here == stamp {
+        return Ok(PyString::new(py, file));
+    }
+    let Some(source) = source else {
+        let inner = file.trim_start_matches('<').trim_end_matches('>');
+        return Ok(PyString::new(py, &format!("<{inner} [{label}]>")));
+    };
+    let cache = linecache(py)?;
+    let decorated = format!("{file} [{label}]");
+    let pseudo = file.starts_with('<') && file.ends_with('>');
+    let plain_is_safe =
+        !pseudo && here.is_none() && free(&cache, file, label)? && !found_on_path(py, file)?;
+    let name = if plain_is_safe {
+        file.to_owned()
+    } else {
+        decorated
+    };
+    let current = registered()
+        .get(&name)
+        .is_some_and(|known| *known == (label.to_owned(), stamp));
+    // Lines that were fetched stay; a fetcher is replaced, for its session may be gone.
+    let fetched = cache
+        .get_item(&name)?
+        .is_some_and(|entry| entry.len().is_ok_and(|length| length > 1));
+    if !(current && fetched) {
+        cache.set_item(&name, PyTuple::new(py, [source()?])?)?;
+        registered().insert(name.clone(), (label.to_owned(), stamp));
+    }
+    Ok(PyString::new(py, &name))
+}
+
+/// Who registered lines under a name with `linecache`, and of which state of the file.
+fn registered() -> MutexGuard<'static, HashMap<String, (String, Option<Stamp>)>> {
+    static REGISTERED: LazyLock<Mutex<HashMap<String, (String, Option<Stamp>)>>> =
+        LazyLock::new(Mutex::default);
+    REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether lines under that name, if there are any, come from the same other side.
+fn free(cache: &Bound<'_, PyDict>, file: &str, label: &str) -> PyResult<bool> {
+    let owner = registered().get(file).map(|(owner, _)| owner == label);
+    match owner {
+        Some(same) => Ok(same),
+        None => Ok(!cache.contains(file)?),
+    }
+}
+
+/// The text of a frame's file, or of a file by name, as `linecache` has it here.
+pub(super) fn text<'py>(
+    py: Python<'py>,
+    subject: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let module = py.import("linecache")?;
+    let code = subject.getattr_opt("f_code")?;
+    let file = code.map_or_else(|| Ok(subject.clone()), |code| code.getattr("co_filename"))?;
+    if !file.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err(
+            "the source of a file is asked for by its name or by a frame",
+        ));
+    }
+    // With both sides in one process the cache may hold the very fetcher that is asking.
+    let cache = linecache(py)?;
+    if let Some(entry) = cache.get_item(&file)?
+        && entry
+            .cast::<PyTuple>()
+            .is_ok_and(|entry| entry.iter().any(|item| item.is_instance_of::<SourceFile>()))
+    {
+        cache.del_item(&file)?;
+    }
+    module.call_method1("checkcache", (&file,))?;
+    let globals = subject.getattr_opt("f_globals")?;
+    let lines = module.call_method1("getlines", (file, globals))?;
+    if lines.is_empty()? {
+        return Ok(None);
+    }
+    Ok(Some(PyString::new(py, "").call_method1("join", (lines,))?))
+}
+
+/// A name that a frame's globals lack.
+pub(super) fn missing(name: &Bound<'_, PyAny>) -> PyErr {
+    PyKeyError::new_err((name.clone().unbind(),))
+}
