@@ -21,6 +21,8 @@ endif
 FIRST := $(firstword $(PYTHONS))
 BIN := .venv/$(FIRST)/bin
 RESULTS := target/results
+# A test that hangs where its own limit cannot reach it ends the run, with all stacks printed.
+LONGEST_PYTEST := 900
 
 ifeq ($(FIRST),)
 ifeq ($(filter help clean,$(MAKECMDGOALS)),)
@@ -151,7 +153,8 @@ cargo-test-%: .venv/%/created
 test-%: clippy-% layout-% cargo-test-% .venv/%/dev .venv/%/installed
 	$(call step,$*: pytest)
 	@mkdir -p $(RESULTS); rm -f $(RESULTS)/pytest-$*.xml
-	@.venv/$*/bin/python -I -m pytest --junitxml=$(RESULTS)/pytest-$*.xml $(ARGS)
+	@timeout --signal=ABRT --kill-after=30 $(LONGEST_PYTEST) \
+	    .venv/$*/bin/python -I -m pytest --junitxml=$(RESULTS)/pytest-$*.xml $(ARGS)
 
 # What a user types, with the build backend that pip fetches by itself.
 pip-install: .venv/$(FIRST)/created
