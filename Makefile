@@ -144,7 +144,7 @@ clippy-%: .venv/%/created
 
 layout-%: .venv/%/created
 	$(call step,$*: struct layouts against the installed headers)
-	@tools/layout-check .venv/$*/bin/python
+	@tools/with-python $* .venv/$*/bin/python tools/layout-check/layout_check.py -q
 
 cargo-test-%: .venv/%/created
 	$(call step,$*: cargo test)
