@@ -42,8 +42,9 @@ def test_values_are_copied_and_objects_stay_where_they_are(link):
     session = objspace.distributed.session_of(remote)
     x, items, y = remote.x, [1, 2, 3], Y("why")
     before = session.stats()
-    assert x.foo(1, items, y) == "foo"
+    result = x.foo(1, items, y)
     after = session.stats()
+    assert result == "foo"
     assert after["round_trips"] - before["round_trips"] == 1
     assert after["exports"] - before["exports"] >= 2  # the list and y; y's class is described once
     assert x.facts() == ("int", True, "Y")

@@ -173,7 +173,7 @@ impl<'c, 'p> Reader<'c, 'p> {
     fn exception<'py>(&mut self, py: Python<'py>, count: usize) -> PyResult<Bound<'py, PyAny>> {
         let nodes = PyTuple::new(py, self.items(py, count)?)?;
         let access = Bound::new(py, FrameAccess::new(self.connection))?;
-        let label = self.connection.peer();
+        let label = self.connection.label();
         exception::build(py, &nodes, access.as_any(), label).map(Bound::into_any)
     }
 }

@@ -24,6 +24,9 @@ use crate::session::connection::Connection;
 /// How deep containers may nest: less than what a decoder accepts.
 const DEPTH: usize = 180;
 
+/// A payload, and what must stay alive until it is queued.
+pub(crate) type Prepared = (Payload, Vec<Py<PyAny>>);
+
 /// Writes one payload.
 pub(crate) struct Writer<'c> {
     connection: &'c Arc<Connection>,
@@ -31,17 +34,19 @@ pub(crate) struct Writer<'c> {
     exported: Vec<ExportId>,
     depth: usize,
     describing: Vec<Py<PyAny>>,
+    going_home: Vec<Py<PyAny>>,
 }
 
 impl<'c> Writer<'c> {
     pub(crate) fn new(connection: &'c Arc<Connection>) -> Self {
-        Self { connection, payload: Payload::new(), exported: Vec::new(), depth: 0, describing: Vec::new() }
+        Self { connection, payload: Payload::new(), exported: Vec::new(), depth: 0, describing: Vec::new(), going_home: Vec::new() }
     }
 
-    /// The bytes, ready to be sent.
-    pub(crate) fn finish(mut self) -> Payload {
+    /// The bytes, ready to be sent, and what must stay alive until they are queued: an object that
+    /// is sent home may not be released before.
+    pub(crate) fn finish(mut self) -> Prepared {
         self.exported.clear();
-        std::mem::take(&mut self.payload)
+        (std::mem::take(&mut self.payload), std::mem::take(&mut self.going_home))
     }
 
     fn encoder(&mut self) -> Encoder<'_> {
@@ -90,7 +95,7 @@ impl<'c> Writer<'c> {
             self.bytes(bytes);
         } else if let Some(proxy) = proxy::as_proxy(value) {
             match controller::remote_of(&proxy, py)? {
-                Some(remote) if Arc::ptr_eq(remote.get().connection(), self.connection) => self.home(remote.get()),
+                Some(remote) if Arc::ptr_eq(remote.get().connection(), self.connection) => self.home(value, remote.get()),
                 Some(_) | None => {
                     let class = proxy.declared(py)?;
                     self.reference(value, &class)?;
@@ -130,7 +135,7 @@ impl<'c> Writer<'c> {
     fn by_reference_or_name(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Some(remote) = controller::remote_handle(value) {
             if Arc::ptr_eq(remote.get().connection(), self.connection) {
-                self.home(remote.get());
+                self.home(value, remote.get());
                 return Ok(());
             }
         }
@@ -151,7 +156,7 @@ impl<'c> Writer<'c> {
     /// An exception travels with its parts, and with a reference to itself for the way home.
     pub(crate) fn exception(&mut self, error: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Some(remote) = self.origin_of(error) {
-            self.home(remote.get());
+            self.home(error, remote.get());
             return Ok(());
         }
         if self.describing.iter().any(|other| other.is(error)) {
@@ -178,7 +183,7 @@ impl<'c> Writer<'c> {
                 if index != exception::node::LIVE {
                     writer.value(&part)?;
                 } else if let Some(remote) = writer.origin_of(&part) {
-                    writer.home(remote.get());
+                    writer.home(&part, remote.get());
                 } else {
                     writer.simple_reference(&part, Kind::EXCEPTION)?;
                 }
@@ -194,7 +199,8 @@ impl<'c> Writer<'c> {
             .filter(|remote| Arc::ptr_eq(remote.get().connection(), self.connection))
     }
 
-    fn home(&mut self, remote: &Remote) {
+    fn home(&mut self, alive: &Bound<'_, PyAny>, remote: &Remote) {
+        self.going_home.push(alive.clone().unbind());
         let id = remote.import();
         self.encoder().yours(id);
     }

@@ -11,7 +11,7 @@ const MODULES: &[&str] = &[
     "_collections_abc", "_contextvars", "_decimal", "_functools", "_io", "_queue", "_thread", "abc",
     "array", "asyncio.exceptions", "builtins", "collections", "collections.abc", "concurrent.futures._base",
     "contextlib", "datetime", "decimal", "enum", "fractions", "functools", "io", "ipaddress",
-    "itertools", "json.decoder", "numbers", "operator", "pathlib", "pathlib._local", "queue", "random",
+    "itertools", "json.decoder", "numbers", "objspace", "operator", "pathlib", "pathlib._local", "queue", "random",
     "re", "string", "threading", "types", "typing", "uuid", "weakref", "zoneinfo",
 ];
 

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 
 use objspace_proto::FetchKind;
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
@@ -37,8 +36,9 @@ impl FrameAccess {
         rest: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let remote = proxy::as_proxy(frame).map(|proxy| controller::remote_of(&proxy, py)).transpose()?.flatten();
+        // The collector may have cleared the frame's proxy with the exception that it belonged to.
         let Some(remote) = remote else {
-            return Err(PyTypeError::new_err("this is no remote frame"));
+            return Err(errors::gone(&self.peer));
         };
         let Some(connection) = self.connection.upgrade() else {
             return Err(errors::gone(&self.peer));

@@ -28,6 +28,7 @@ pub(crate) struct Connection {
     policy: Py<Policy>,
     names: Py<PyAny>,
     classes: Mutex<Classes>,
+    label: String,
 }
 
 /// Classes of the peer that have a local twin.
@@ -39,9 +40,18 @@ struct Classes {
     describing: Vec<usize>,
 }
 
+fn label(peer: &str) -> String {
+    static SEEN: Mutex<Option<HashMap<String, u32>>> = Mutex::new(None);
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = seen.get_or_insert_default().entry(peer.to_owned()).or_insert(0);
+    *count += 1;
+    if *count == 1 { peer.to_owned() } else { format!("{peer}, session {count}") }
+}
+
 impl Connection {
     pub(crate) fn new(link: Arc<Link>, policy: Py<Policy>, names: Py<PyAny>) -> Arc<Self> {
-        Arc::new(Self { link, policy, names, classes: Mutex::default() })
+        let label = label(&link.peer);
+        Arc::new(Self { link, policy, names, classes: Mutex::default(), label })
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -54,6 +64,12 @@ impl Connection {
 
     pub(crate) fn peer(&self) -> &str {
         &self.link.peer
+    }
+
+    /// The peer's name, told apart from earlier sessions with the same peer: source lines are kept
+    /// under it.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
     }
 
     fn classes(&self) -> MutexGuard<'_, Classes> {
@@ -73,7 +89,7 @@ impl Connection {
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
-        let payload = writer.finish();
+        let (payload, _alive) = writer.finish();
         self.ask(py, |state, thread, parent| state.engine.call(thread, parent, target, op, CallFlags::NONE, payload))
     }
 
@@ -88,7 +104,7 @@ impl Connection {
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
-        let payload = writer.finish();
+        let (payload, _alive) = writer.finish();
         self.ask(py, |state, thread, parent| state.engine.fetch(thread, parent, target, what, payload))
     }
 
@@ -105,7 +121,7 @@ impl Connection {
             return Err(errors::forked(&self.link.peer));
         }
         let (thread, parent) = threads::context(&self.link);
-        let question = {
+        let wait = {
             let mut state = self.link.state();
             if let Some(end) = &state.end {
                 let error = errors::session_ended(&self.link.peer, end);
@@ -113,10 +129,7 @@ impl Connection {
                 return Err(error);
             }
             match send(&mut state, thread.0, parent) {
-                Ok(question) => {
-                    Link::expect(&mut state, question);
-                    question
-                }
+                Ok(question) => Link::expect(&mut state, question),
                 Err(error) => {
                     drop(state);
                     return Err(errors::protocol(&error));
@@ -124,7 +137,7 @@ impl Connection {
             }
         };
         self.link.flush(py)?;
-        let answer = self.link.wait_for(py, question, |py, request| serve::serve(py, self, request))?;
+        let answer = self.link.wait_for(py, wait, |py, request| serve::serve(py, self, request))?;
         self.result(py, answer)
     }
 
@@ -187,7 +200,7 @@ impl Connection {
         });
         self.classes().describing.retain(|other| *other != key);
         match written {
-            Ok(payload) => {
+            Ok((payload, _alive)) => {
                 // Another thread may have sent it meanwhile: the peer keeps the first.
                 let sent = self.link.state().engine.shape(id, payload);
                 self.unexport(&[id]);
@@ -218,7 +231,7 @@ impl Connection {
         let description = Reader::read_one(self, py, shape)?.cast_into::<PyTuple>()?;
         let bases = description.get_item(class::shape::BASES)?.cast_into::<PyTuple>()?;
         let access = Bound::new(py, ClassAccess::new(self, id))?;
-        let class = class::build(py, &description, &bases, access.as_any(), self.peer())?;
+        let class = class::build(py, &description, &bases, access.as_any(), self.label())?;
         let mut classes = self.classes();
         classes.by_class.insert(class.as_ptr() as usize, id);
         classes.by_import.insert(id, class.clone().unbind());

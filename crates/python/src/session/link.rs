@@ -69,10 +69,18 @@ impl Request {
 
 /// A thread that waits for the reply to one question.
 struct Waiter {
+    question: QuestionId,
     waker: Arc<Waker>,
     answer: Option<Answer>,
     nested: VecDeque<Request>,
+    /// It sleeps until it is woken: the right to read can be handed to it.
+    parked: bool,
 }
+
+/// The number of one wait. Unlike a question's number it is never used again: the engine may give
+/// that to another thread's question before this thread has seen its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Wait(u64);
 
 /// Why a session no longer works.
 #[derive(Clone, Debug)]
@@ -99,7 +107,10 @@ enum Reader {
 
 pub(crate) struct State {
     pub(crate) engine: Engine<Held>,
-    waiters: HashMap<QuestionId, Waiter>,
+    waiters: HashMap<Wait, Waiter>,
+    /// The waits for questions that are open.
+    waits: HashMap<QuestionId, Wait>,
+    next_wait: u64,
     /// Calls that nobody in particular waits for.
     work: VecDeque<Request>,
     /// Logical threads that run a call here now, and the calls that must wait for them.
@@ -160,6 +171,8 @@ impl Link {
             state: Mutex::new(State {
                 engine,
                 waiters: HashMap::new(),
+                waits: HashMap::new(),
+                next_wait: 0,
                 work: VecDeque::new(),
                 lanes: HashMap::new(),
                 shapes: HashMap::new(),
@@ -260,18 +273,22 @@ impl Link {
     // ------------------------------------------------------------------ waiting
 
     /// Announces that this thread will wait for the answer to `question`.
-    pub(crate) fn expect(state: &mut State, question: QuestionId) {
+    pub(crate) fn expect(state: &mut State, question: QuestionId) -> Wait {
+        let wait = Wait(state.next_wait);
+        state.next_wait += 1;
         let waker = threads::waker();
-        state.waiters.insert(question, Waiter { waker, answer: None, nested: VecDeque::new() });
+        state.waiters.insert(wait, Waiter { question, waker, answer: None, nested: VecDeque::new(), parked: false });
+        state.waits.insert(question, wait);
+        wait
     }
 
-    /// Waits for the answer to `question`, running calls nested in it meanwhile.
+    /// Waits for the answer, running calls nested in it meanwhile.
     ///
     /// `run` performs a nested call. `interrupted` is asked on a signal; its error cancels the call.
     pub(crate) fn wait_for(
         self: &Arc<Self>,
         py: Python<'_>,
-        question: QuestionId,
+        wait: Wait,
         mut run: impl FnMut(Python<'_>, Request),
     ) -> PyResult<Answer> {
         enum Step {
@@ -286,18 +303,19 @@ impl Link {
             let step = {
                 let mut guard = self.state();
                 let state = &mut *guard;
-                let Some(waiter) = state.waiters.get_mut(&question) else {
+                let Some(waiter) = state.waiters.get_mut(&wait) else {
                     return Err(PyRuntimeError::new_err("objspace: a wait without a question; please report this"));
                 };
+                waiter.parked = false;
                 if let Some(answer) = waiter.answer.take() {
-                    state.waiters.remove(&question);
+                    state.waiters.remove(&wait);
                     state.round_trips += 1;
                     Step::Done(answer)
                 } else if let Some(request) = waiter.nested.pop_front() {
                     Step::Run(request)
                 } else if let Some(end) = &state.end {
                     let end = end.clone();
-                    state.waiters.remove(&question);
+                    state.waiters.remove(&wait);
                     Step::Ended(end)
                 } else if let Some(epoch) = mine {
                     Step::Read(epoch)
@@ -313,7 +331,10 @@ impl Link {
                             mine = Some(state.epoch);
                             Step::Read(state.epoch)
                         }
-                        Reader::Busy(_) => Step::Park(Arc::clone(&waiter.waker)),
+                        Reader::Busy(_) => {
+                            waiter.parked = true;
+                            Step::Park(Arc::clone(&waiter.waker))
+                        }
                     }
                 }
             };
@@ -334,9 +355,9 @@ impl Link {
                     run(py, request);
                 }
                 Step::Read(epoch) => {
-                    let seen = self.read_for(py, epoch, Some(question));
+                    let seen = self.read_for(py, epoch, Some(wait));
                     match seen {
-                        Seen::Interrupted => self.check_signals(py, question, &mut mine)?,
+                        Seen::Interrupted => self.check_signals(py, wait, &mut mine)?,
                         Seen::LostRight => mine = None,
                         Seen::Work => self.call_workers(),
                         Seen::Mine | Seen::Woken | Seen::Ended => {}
@@ -345,7 +366,7 @@ impl Link {
                 Step::Park(waker) => {
                     let interrupted = py.detach(|| park(&waker, None));
                     if interrupted {
-                        self.check_signals(py, question, &mut mine)?;
+                        self.check_signals(py, wait, &mut mine)?;
                     }
                 }
             }
@@ -353,15 +374,18 @@ impl Link {
     }
 
     /// Runs Python's signal handlers; an exception of theirs (Ctrl-C) cancels the call.
-    fn check_signals(&self, py: Python<'_>, question: QuestionId, mine: &mut Option<u64>) -> PyResult<()> {
+    fn check_signals(&self, py: Python<'_>, wait: Wait, mine: &mut Option<u64>) -> PyResult<()> {
         let Err(error) = py.check_signals() else {
             return Ok(());
         };
         {
             let mut state = self.state();
-            state.waiters.remove(&question);
-            // A reply that has come meanwhile is dropped with the question.
-            let _ = state.engine.cancel(question);
+            if let Some(waiter) = state.waiters.remove(&wait)
+                && waiter.answer.is_none()
+            {
+                // The reply comes all the same, and is let go then.
+                let _ = state.engine.cancel(waiter.question);
+            }
         }
         self.leave_reading(mine.take());
         self.flush(py)?;
@@ -376,7 +400,7 @@ impl Link {
             state.reader = Reader::Nobody;
             state.idle_waker = None;
             state.activity += 1;
-            if let Some(waiter) = state.waiters.values().find(|w| w.answer.is_none()) {
+            if let Some(waiter) = state.waiters.values().find(|w| w.parked && w.answer.is_none()) {
                 waiter.waker.wake();
             } else {
                 self.keep_watch(&state);
@@ -391,18 +415,18 @@ impl Link {
         }
     }
 
-    /// Reads and hands out until something for `question` (or any work, for a worker) has arrived.
-    fn read_for(&self, py: Python<'_>, epoch: u64, question: Option<QuestionId>) -> Seen {
+    /// Reads and hands out until something for `wait` (or any work, for a worker) has arrived.
+    fn read_for(&self, py: Python<'_>, epoch: u64, wait: Option<Wait>) -> Seen {
         match &self.channel {
             Channel::Stream(stream) => {
                 let waker = threads::waker();
-                py.detach(|| self.read_stream(stream, &waker, epoch, question))
+                py.detach(|| self.read_stream(stream, &waker, epoch, wait))
             }
-            Channel::Functions { receive, .. } => self.read_function(py, receive, question),
+            Channel::Functions { receive, .. } => self.read_function(py, receive, wait),
         }
     }
 
-    fn read_function(&self, py: Python<'_>, receive: &Py<PyAny>, question: Option<QuestionId>) -> Seen {
+    fn read_function(&self, py: Python<'_>, receive: &Py<PyAny>, wait: Option<Wait>) -> Seen {
         let received = receive.call0(py).and_then(|data| {
             let data = data.into_bound(py).cast_into::<PyBytes>()?;
             let mut deframer = self.deframer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -410,7 +434,7 @@ impl Link {
             let mut frames = VecDeque::new();
             let whole = deframer.extend(bytes, |frame| frames.push_back(Ok(Some(frame))));
             frames.extend(whole.err().map(Err));
-            Ok((bytes.is_empty(), self.hand_out(|| frames.pop_front().unwrap_or(Ok(None)), question)))
+            Ok((bytes.is_empty(), self.hand_out(|| frames.pop_front().unwrap_or(Ok(None)), wait)))
         });
         match received {
             Ok((true, _)) => {
@@ -425,7 +449,7 @@ impl Link {
         }
     }
 
-    fn read_stream(&self, stream: &Stream, waker: &Waker, epoch: u64, question: Option<QuestionId>) -> Seen {
+    fn read_stream(&self, stream: &Stream, waker: &Waker, epoch: u64, wait: Option<Wait>) -> Seen {
         loop {
             let (writing, reader, releases) = {
                 let state = self.state();
@@ -469,7 +493,7 @@ impl Link {
                     }
                     Ok(Some(count)) => {
                         deframer.advance(count);
-                        if let Some(seen) = self.hand_out(|| deframer.next_frame(), question) {
+                        if let Some(seen) = self.hand_out(|| deframer.next_frame(), wait) {
                             return seen;
                         }
                     }
@@ -482,7 +506,7 @@ impl Link {
                 }
             }
             // An idle worker is woken to look at the right and at the releases, and reads on.
-            if ready.woken && question.is_some() {
+            if ready.woken && wait.is_some() {
                 return Seen::Woken;
             }
         }
@@ -492,7 +516,7 @@ impl Link {
     fn hand_out(
         &self,
         mut next: impl FnMut() -> Result<Option<Frame>, objspace_proto::Error>,
-        question: Option<QuestionId>,
+        wait: Option<Wait>,
     ) -> Option<Seen> {
         let mut guard = self.state();
         let state = &mut *guard;
@@ -515,14 +539,14 @@ impl Link {
                     return Some(Seen::Ended);
                 }
             };
-            if let Some(end) = state.take(event, question) {
+            if let Some(end) = state.take(event, wait) {
                 drop(guard);
                 self.end(end);
                 return Some(Seen::Ended);
             }
         }
-        if let Some(question) = question
-            && state.waiters.get(&question).is_some_and(|w| w.answer.is_some() || !w.nested.is_empty())
+        if let Some(wait) = wait
+            && state.waiters.get(&wait).is_some_and(|w| w.answer.is_some() || !w.nested.is_empty())
         {
             // Work for others that came in the same read must not wait for this thread.
             if !state.work.is_empty() {
@@ -830,16 +854,23 @@ impl State {
     }
 
     /// Sorts what arrived. Returns why the session ends, if it does.
-    fn take(&mut self, event: Event<Held>, reader: Option<QuestionId>) -> Option<End> {
+    fn take(&mut self, event: Event<Held>, reader: Option<Wait>) -> Option<End> {
         match event {
             Event::Call(call) => self.route(Request::Call(call), reader),
             Event::Fetch(fetch) => self.route(Request::Fetch(fetch), reader),
             Event::Reply { question, outcome, payload } => {
-                if let Some(waiter) = self.waiters.get_mut(&question) {
+                let wait = self.waits.remove(&question);
+                if let Some(wait) = wait
+                    && let Some(waiter) = self.waiters.get_mut(&wait)
+                {
                     waiter.answer = Some(Answer { outcome, payload });
-                    if reader != Some(question) {
+                    if reader != Some(wait) {
                         waiter.waker.wake();
                     }
+                } else {
+                    // Nobody waits any more (the call was cancelled): what it brought goes back.
+                    let _ = self.engine.discard(&payload, 0);
+                    self.garbage.append(&mut self.engine.finish_reading(payload.ticket()));
                 }
             }
             Event::Released(mut objects) => self.garbage.append(&mut objects),
@@ -852,12 +883,13 @@ impl State {
         None
     }
 
-    fn route(&mut self, request: Request, reader: Option<QuestionId>) {
+    fn route(&mut self, request: Request, reader: Option<Wait>) {
         if let Some(parent) = request.parent()
-            && let Some(waiter) = self.waiters.get_mut(&parent)
+            && let Some(wait) = self.waits.get(&parent).copied()
+            && let Some(waiter) = self.waiters.get_mut(&wait)
         {
             waiter.nested.push_back(request);
-            if reader != Some(parent) {
+            if reader != Some(wait) {
                 waiter.waker.wake();
             }
             return;

@@ -13,7 +13,7 @@ use super::link::Request;
 use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
-use crate::convert::encode::Writer;
+use crate::convert::encode::{Prepared, Writer};
 use crate::remote::{class, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
@@ -29,8 +29,8 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
             Request::Fetch(fetch) => run_fetch(py, connection, fetch),
         }
     };
-    let (outcome, payload) = match result {
-        Ok(payload) => (Outcome::Value, payload),
+    let (outcome, (payload, alive)) = match result {
+        Ok(prepared) => (Outcome::Value, prepared),
         Err(error) => (Outcome::Error, error_payload(py, connection, error)),
     };
     let mut state = connection.link.state();
@@ -39,11 +39,12 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
         let _ = state.engine.reply(answer, outcome, payload);
     }
     drop(state);
+    drop(alive);
     // A stream that fails here ends the session, which whoever reads it reports.
     let _ = connection.link.flush(py);
 }
 
-fn run_call(py: Python<'_>, connection: &Arc<Connection>, call: IncomingCall) -> PyResult<Payload> {
+fn run_call(py: Python<'_>, connection: &Arc<Connection>, call: IncomingCall) -> PyResult<Prepared> {
     let target = find(py, connection, call.target, call.payload.ticket());
     let arguments = Reader::read_arguments(connection, py, call.payload)?;
     let result = match target? {
@@ -87,11 +88,12 @@ fn root<'py>(
 
 fn listing(names: &Bound<'_, PyAny>) -> PyResult<String> {
     let mut all: Vec<String> = names.try_iter()?.map(|name| name?.extract()).collect::<PyResult<_>>()?;
+    all.retain(|name| !name.starts_with('_'));
     all.sort();
     Ok(if all.is_empty() { "nothing".to_owned() } else { all.join(", ") })
 }
 
-fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: IncomingFetch) -> PyResult<Payload> {
+fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: IncomingFetch) -> PyResult<Prepared> {
     let target = find(py, connection, fetch.target, fetch.payload.ticket());
     let arguments = Reader::read_arguments(connection, py, fetch.payload)?;
     let mut writer = Writer::new(connection);
@@ -187,19 +189,20 @@ fn find<'py>(
 }
 
 /// The error reply; if the error itself cannot be sent, one that says so.
-fn error_payload(py: Python<'_>, connection: &Arc<Connection>, error: PyErr) -> Payload {
-    let value = error.value(py);
+fn error_payload(py: Python<'_>, connection: &Arc<Connection>, error: PyErr) -> Prepared {
+    let text = error.to_string();
+    let value = error.into_value(py).into_bound(py);
     let mut writer = Writer::new(connection);
     match writer.exception(value.as_any()) {
         Ok(()) => writer.finish(),
         Err(failure) => {
             drop(writer);
             let text = PyRuntimeError::new_err(format!(
-                "an error of the other side could not be sent: {error} (because: {failure})"
+                "an error of the other side could not be sent: {text} (because: {failure})"
             ));
             let mut writer = Writer::new(connection);
             if writer.exception(text.value(py).as_any()).is_err() {
-                return Payload::new();
+                return (Payload::new(), Vec::new());
             }
             writer.finish()
         }
