@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
 
     def run_setup() -> None:
         linecache.cache[_FILE] = (len(setup), None, setup.splitlines(keepends=True), _FILE)
-        exec(compile(setup, _FILE, "exec"), namespace)
+        exec(compile(setup, _FILE, "exec", dont_inherit=True), namespace)
 
     names.setup = run_setup
     session = session_over_fds(read_fd, write_fd, "the parent process", names, None)

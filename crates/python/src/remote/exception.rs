@@ -6,7 +6,7 @@
 //! base makes the instance, then its fields are set.
 //!
 //! An exception that was built knows where it came from: its instance dict holds an [`Arrival`]
-//! under [`KEY`]. [`origin`] reads it, which is how the exception goes home as the original object.
+//! under the key `__objspace_origin__`. [`origin`] reads it, which is how the exception goes home as the original object.
 //!
 //! What this is not: no session, no encoding. In a node, the class, the arguments, the attributes,
 //! the live exception and the frames in the traceback's entries are live objects, which the caller
@@ -27,9 +27,6 @@ use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
 use super::class::statics;
 use super::plain::is_plain;
 use super::traceback;
-
-/// Where a built exception keeps its [`Arrival`] in its `__dict__`.
-pub(crate) const KEY: &str = "__objspace_origin__";
 
 /// Positions in a node.
 pub(crate) mod node {

@@ -68,7 +68,7 @@ fn nearest<'py>(class: &Bound<'py, PyType>) -> Option<Bound<'py, Record>> {
 }
 
 /// The `access` of a class that was built here; `None` for any other class, subclasses included.
-pub(crate) fn access_of<'py>(class: &Bound<'py, PyType>) -> Option<Bound<'py, PyAny>> {
+pub(super) fn access_of<'py>(class: &Bound<'py, PyType>) -> Option<Bound<'py, PyAny>> {
     record(class).map(|record| record.get().access.bind(class.py()).clone())
 }
 
@@ -154,24 +154,19 @@ pub(super) fn hidden<'py>(visible: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
 ///
 /// # Errors
 /// Those of `type.__new__` (layouts that do not fit).
-pub(crate) fn quietly<'py>(
+pub(super) fn quietly<'py>(
     meta: &Bound<'py, PyType>,
     name: &str,
     bases: &Bound<'py, PyTuple>,
     dict: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyType>> {
     let py = meta.py();
+    let name_of_hook = intern!(py, "__init_subclass__").as_any();
+    let silent = statics::lookup(&py.get_type::<PyAny>(), name_of_hook)?;
     let mut loud = false;
     for base in bases {
-        let found = statics::lookup(
-            &base.cast_into::<PyType>()?,
-            intern!(py, "__init_subclass__").as_any(),
-        )?;
-        loud |= found.is_some_and(|found| {
-            !found.get_type().name().is_ok_and(|kind| {
-                kind == "classmethod_descriptor" || kind == "builtin_function_or_method"
-            })
-        });
+        let found = statics::lookup(&base.cast_into::<PyType>()?, name_of_hook)?;
+        loud |= !found.is_none_or(|found| silent.as_ref().is_some_and(|silent| found.is(silent)));
     }
     if !loud {
         return type_new(meta, name, bases, dict);
@@ -460,6 +455,9 @@ const ABC_NAMES: [&str; 4] = [
     "_abc_caches_clear",
 ];
 
+/// Names that the standard library looks for on any class, in vain: not worth a message.
+const PROBED: [&str; 4] = ["_abc_impl", "_fields", "_is_protocol", "_partialmethod"];
+
 unsafe extern "C" fn getattro(
     object: *mut ffi::PyObject,
     name: *mut ffi::PyObject,
@@ -486,6 +484,7 @@ unsafe extern "C" fn getattro(
         let found = usual(object, name);
         if !found.is_null()
             || is_dunder(wanted)
+            || PROBED.contains(&wanted)
             || ffi::PyErr_ExceptionMatches(ffi::PyExc_AttributeError) == 0
         {
             return found;
@@ -730,8 +729,26 @@ unsafe extern "C" fn init(
     }
 }
 
+/// Gives a remote class the registry of an abstract one. Its abstract names are known; working them
+/// out would read attributes of it.
+pub(super) fn abc_registry(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = class.py();
+    let names = PyDict::new(py);
+    names.set_item("__bases__", PyTuple::empty(py))?;
+    let blank = py
+        .import("types")?
+        .getattr("SimpleNamespace")?
+        .call((), Some(&names))?;
+    py.import("_abc")?.getattr("_abc_init")?.call1((&blank,))?;
+    set_here(
+        class,
+        intern!(py, "_abc_impl").as_any(),
+        Some(&blank.getattr("_abc_impl")?),
+    )
+}
+
 /// What `ABCMeta.__new__` does after making the class.
-pub(super) fn abc_init(class: &Bound<'_, PyType>) -> PyResult<()> {
+fn abc_init(class: &Bound<'_, PyType>) -> PyResult<()> {
     static INIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = class.py();
     let init = INIT.get_or_try_init(py, || {
