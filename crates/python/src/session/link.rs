@@ -12,7 +12,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, IoSlice};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use objspace_net::{Interest, Stream, Waker};
@@ -167,7 +167,7 @@ enum Seen {
 
 impl Link {
     pub(crate) fn new(engine: Engine<Held>, deframer: Deframer, channel: Channel, peer: String) -> Arc<Self> {
-        Arc::new(Self {
+        let link = Arc::new(Self {
             state: Mutex::new(State {
                 engine,
                 waiters: HashMap::new(),
@@ -195,7 +195,11 @@ impl Link {
             work_ready: Condvar::new(),
             process: std::process::id(),
             peer,
-        })
+        });
+        let mut links = all_links();
+        links.retain(|link| link.strong_count() > 0);
+        links.push(Arc::downgrade(&link));
+        link
     }
 
     /// The engine and the tables. Never held while Python code can run.
@@ -367,7 +371,7 @@ impl Link {
                     }
                 }
                 Step::Park(waker) => {
-                    let interrupted = py.detach(|| park(&waker, threads::signal_check()));
+                    let interrupted = threads::detach(py, || park(&waker, threads::signal_check()));
                     if interrupted {
                         self.check_signals(py, wait, &mut mine)?;
                     }
@@ -425,7 +429,7 @@ impl Link {
         match &self.channel {
             Channel::Stream(stream) => {
                 let waker = threads::waker();
-                py.detach(|| self.read_stream(stream, &waker, epoch, wait))
+                threads::detach(py, || self.read_stream(stream, &waker, epoch, wait))
             }
             Channel::Functions { receive, .. } => self.read_function(py, receive, wait),
         }
@@ -806,6 +810,28 @@ impl Link {
             }
         }
         self.drop_garbage();
+    }
+}
+
+fn all_links() -> MutexGuard<'static, Vec<Weak<Link>>> {
+    static LINKS: Mutex<Vec<Weak<Link>>> = Mutex::new(Vec::new());
+    LINKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every session of this process and gives its threads a moment to leave: a thread that comes
+/// back to an interpreter that is shutting down takes the process down.
+#[pyfunction]
+pub(crate) fn end_all_sessions(py: Python<'_>) {
+    let links: Vec<_> = all_links().iter().filter_map(Weak::upgrade).filter(|link| !link.inherited()).collect();
+    for link in &links {
+        link.end(End::Closed);
+        link.drop_garbage();
+    }
+    for _ in 0..500 {
+        if threads::detached() == 0 {
+            break;
+        }
+        py.detach(|| std::thread::sleep(Duration::from_millis(1)));
     }
 }
 

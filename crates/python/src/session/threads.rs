@@ -3,11 +3,12 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use objspace_net::Waker;
 use objspace_proto::AnswerId;
+use pyo3::prelude::*;
 
 use super::link::Link;
 
@@ -26,6 +27,22 @@ thread_local! {
     static WAKER: RefCell<Option<Arc<Waker>>> = const { RefCell::new(None) };
     static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
     static OWN: RefCell<Option<LogicalThread>> = const { RefCell::new(None) };
+}
+
+/// How many threads wait without the GIL, on their way back into Python.
+static DETACHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs `wait` without the GIL.
+pub(crate) fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -> T {
+    DETACHED.fetch_add(1, Ordering::Relaxed);
+    let result = py.detach(wait);
+    DETACHED.fetch_sub(1, Ordering::Relaxed);
+    result
+}
+
+/// How many threads are in [`detach`].
+pub(crate) fn detached() -> usize {
+    DETACHED.load(Ordering::Relaxed)
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
