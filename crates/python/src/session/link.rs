@@ -227,7 +227,11 @@ impl Link {
                 Ok(())
             }
             Channel::Functions { send, .. } => {
-                while let Some(mut output) = self.state().start_writing() {
+                loop {
+                    // A `while let` would hold the state's lock in its body.
+                    let Some(mut output) = self.state().start_writing() else {
+                        break;
+                    };
                     let bytes = output.chunks().flatten().copied().collect::<Vec<u8>>();
                     output.clear();
                     let sent = send.call1(py, (PyBytes::new(py, &bytes),));
