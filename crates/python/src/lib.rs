@@ -13,7 +13,9 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::proxy::{ProxyOperation, get_tproxy_controller, make_proxy, tproxy};
+    use crate::proxy::{
+        ProxyOperation, get_tproxy_controller, make_proxy, operation_table, tproxy,
+    };
     #[pymodule_export]
     use crate::remote::parts::_parts;
     #[pymodule_export]

@@ -1,129 +1,169 @@
 //! The C functions in the slots of proxy types. Each is a few lines that end in `object::operate`;
-//! which of them a proxy type gets follows the special methods of the proxied type.
+//! which of them a proxy type gets follows the slots of the proxied type (`table`, `types`).
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
+use std::ptr;
 
 use objspace_proto::Op;
-use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
-use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
 
-use super::object::{as_proxy, guarded, is_proxy, operate};
-use super::types;
+use super::object::{Object, Payload, declared_type, is_proxy, operate, settled};
+use super::perform::{arithmetic, count, not_implemented};
+use super::{exceptions, reduce, types};
 
-type Object = *mut ffi::PyObject;
+const NO_NAMES: Object = ptr::null_mut();
 
-/// The object behind a pointer that the interpreter passes to a slot.
-///
-/// # Safety
-/// Attached, and `object` is live: what the interpreter guarantees for the arguments of a slot.
-unsafe fn bound<'py>(py: Python<'py>, object: Object) -> Bound<'py, PyAny> {
-    // SAFETY: as the caller says.
-    unsafe { Bound::from_borrowed_ptr(py, object) }
+pub(super) unsafe extern "C" fn unary<const OP: u8>(slf: Object) -> Object {
+    // SAFETY: called by the interpreter as a slot of a proxy.
+    unsafe { operate(slf, Op(OP), &[], NO_NAMES) }
 }
 
-/// An operation with up to two plain arguments.
-///
-/// # Safety
-/// As of [`bound`].
-unsafe fn run(slf: Object, op: Op, args: &[Object]) -> Object {
-    // SAFETY: slots are called attached, with live objects.
+pub(super) unsafe extern "C" fn with_one<const OP: u8>(slf: Object, other: Object) -> Object {
+    // SAFETY: called by the interpreter as a slot of a proxy.
+    unsafe { operate(slf, Op(OP), &[other], NO_NAMES) }
+}
+
+pub(super) unsafe extern "C" fn binary<const OP: u8, const REFLECTED: u8>(
+    left: Object,
+    right: Object,
+) -> Object {
+    // SAFETY: called by the interpreter as a slot, with a proxy on one side at least.
+    unsafe { operator(left, right, Op(OP), Op(REFLECTED), &[]) }
+}
+
+pub(super) unsafe extern "C" fn power(left: Object, right: Object, modulus: Object) -> Object {
+    // SAFETY: called by the interpreter as a slot, with a proxy among the three.
     unsafe {
-        let py = Python::assume_attached();
-        let proxy = bound(py, slf);
-        let args: Vec<_> = args.iter().map(|arg| bound(py, *arg)).collect();
-        guarded(py, || Ok(operate(&proxy, op, &args, &[])?.into_ptr()))
-    }
-}
-
-unsafe extern "C" fn unary<const OP: u8>(slf: Object) -> Object {
-    // SAFETY: called by the interpreter as a slot.
-    unsafe { run(slf, Op(OP), &[]) }
-}
-
-unsafe extern "C" fn with_one<const OP: u8>(slf: Object, other: Object) -> Object {
-    // SAFETY: called by the interpreter as a slot.
-    unsafe { run(slf, Op(OP), &[other]) }
-}
-
-/// `a + b` where at least one is a proxy of this type.
-unsafe extern "C" fn binary<const OP: u8, const REFLECTED: u8>(left: Object, right: Object) -> Object {
-    // SAFETY: called by the interpreter as a slot.
-    unsafe {
-        let py = Python::assume_attached();
-        guarded(py, || binary_operator(&bound(py, left), &bound(py, right), Op(OP), Op(REFLECTED)).map(Bound::into_ptr))
-    }
-}
-
-fn binary_operator<'py>(
-    left: &Bound<'py, PyAny>,
-    right: &Bound<'py, PyAny>,
-    op: Op,
-    reflected: Op,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = left.py();
-    let has = |object: &Bound<'py, PyAny>, op: Op| -> PyResult<bool> {
-        match (as_proxy(object), op.name()) {
-            (Some(proxy), Some(name)) => Ok(types::has(&proxy.declared(py)?, name)),
-            _ => Ok(false),
-        }
-    };
-    if is_proxy(left.as_ptr()) && has(left, op)? {
-        let result = operate(left, op, std::slice::from_ref(right), &[])?;
-        if !result.is(py.NotImplemented()) {
-            return Ok(result);
-        }
-    }
-    if is_proxy(right.as_ptr()) {
-        if has(right, reflected)? {
-            return operate(right, reflected, std::slice::from_ref(left), &[]);
-        }
-        if !is_proxy(left.as_ptr()) {
-            return concatenate(left, right, op);
-        }
-    }
-    Ok(py.NotImplemented().into_bound(py))
-}
-
-/// `[1] + p` where the left type takes only its own kind: the contents of `p`, by its own protocol.
-fn concatenate<'py>(left: &Bound<'py, PyAny>, right: &Bound<'py, PyAny>, op: Op) -> PyResult<Bound<'py, PyAny>> {
-    let py = left.py();
-    let not_implemented = || Ok(py.NotImplemented().into_bound(py));
-    let (Some(proxy), Some(name)) = (as_proxy(right), op.name()) else {
-        return not_implemented();
-    };
-    let declared = proxy.declared(py)?;
-    let containers = ["list", "tuple", "bytearray", "dict", "set", "frozenset"];
-    let known = declared.getattr("__module__")?.eq("builtins")?
-        && containers.iter().any(|known| declared.name().is_ok_and(|own| own == *known));
-    if !known || !left.get_type().hasattr(name)? {
-        return not_implemented();
-    }
-    let contents = declared.call1((right,))?;
-    left.get_type().call_method1(name, (left, contents))
-}
-
-unsafe extern "C" fn power<const OP: u8, const REFLECTED: u8>(left: Object, right: Object, modulus: Object) -> Object {
-    // SAFETY: called by the interpreter as a slot.
-    unsafe {
-        let py = Python::assume_attached();
         if modulus == ffi::Py_None() {
-            return binary::<OP, REFLECTED>(left, right);
+            operator(left, right, Op::POW, Op::RPOW, &[])
+        } else if is_proxy(left) {
+            operate(left, Op::POW, &[right, modulus], NO_NAMES)
+        } else {
+            not_implemented()
         }
-        if is_proxy(left) {
-            return run(left, Op(OP), &[right, modulus]);
-        }
-        guarded(py, || Ok(py.NotImplemented().into_ptr()))
     }
 }
 
-unsafe extern "C" fn in_place_power(slf: Object, other: Object, _modulus: Object) -> Object {
-    // SAFETY: called by the interpreter as a slot.
-    unsafe { run(slf, Op::IPOW, &[other]) }
+/// `left op right` by the rules of the interpreter, which calls this once even if both are proxies,
+/// because the function in their slots is the same.
+///
+/// # Safety
+/// Attached, with live objects.
+unsafe fn operator(left: Object, right: Object, op: Op, reflected: Op, more: &[Object]) -> Object {
+    debug_assert!(more.is_empty());
+    // SAFETY: as the caller says; the payloads stay where they are while their proxies live.
+    unsafe {
+        let (mine, theirs) = (Payload::find(left).as_ref(), Payload::find(right).as_ref());
+        let deferred = |side: Option<&Payload>| side.is_some_and(Payload::is_deferred);
+        if deferred(mine) || deferred(theirs) {
+            return settle_and_apply(left, right, op);
+        }
+        let other_type = theirs.map(|side| side.declared.cast::<ffi::PyTypeObject>());
+        let own_type = mine.map_or(ffi::Py_TYPE(left), |side| side.declared.cast());
+        let mut ask_right = other_type.is_some_and(|other| {
+            let same = ptr::eq(other, own_type);
+            // Asked before a real object on the left, because the proxy's type is a C-level subclass
+            // of that object's: between two objects of one type the left one comes first.
+            let early = mine.is_none() && ffi::PyType_IsSubtype(ffi::Py_TYPE(right), own_type) != 0;
+            if mine.is_some() || early { !same } else { true }
+        });
+        let right_has = theirs.is_some_and(|side| side.has(reflected));
+        if ask_right
+            && right_has
+            && mine.is_some()
+            && other_type.is_some_and(|other| ffi::PyType_IsSubtype(other, own_type) != 0)
+        {
+            let result = operate(right, reflected, &[left], NO_NAMES);
+            if result != ffi::Py_NotImplemented() {
+                return result;
+            }
+            ffi::Py_DECREF(result);
+            ask_right = false;
+        }
+        if mine.is_some_and(|side| side.has(op)) {
+            let result = operate(left, op, &[right], NO_NAMES);
+            if result != ffi::Py_NotImplemented() {
+                return result;
+            }
+            ffi::Py_DECREF(result);
+        }
+        if ask_right && right_has {
+            return operate(right, reflected, &[left], NO_NAMES);
+        }
+        not_implemented()
+    }
 }
 
-unsafe extern "C" fn compare(slf: Object, other: Object, how: c_int) -> Object {
+/// The operator on what deferred proxies turned out to be.
+unsafe fn settle_and_apply(left: Object, right: Object, op: Op) -> Object {
+    // SAFETY: callers are attached, with live objects; both results are owned here.
+    unsafe {
+        let left = settled(left);
+        if left.is_null() {
+            return ptr::null_mut();
+        }
+        let right = settled(right);
+        let result = match arithmetic(op) {
+            _ if right.is_null() => ptr::null_mut(),
+            Some((apply, _)) => apply(left, right),
+            None => not_implemented(),
+        };
+        ffi::Py_DECREF(left);
+        ffi::Py_XDECREF(right);
+        result
+    }
+}
+
+/// `3 * p` where the type of `p` repeats as a sequence does. `p * 3` goes to [`repeat`].
+pub(super) unsafe extern "C" fn repeat_reflected(left: Object, right: Object) -> Object {
+    // SAFETY: called by the interpreter as a slot, with a proxy on one side at least.
+    unsafe {
+        let theirs = Payload::find(right);
+        if is_proxy(left)
+            || theirs.is_null()
+            || ffi::PyIndex_Check(left) == 0
+            || !(*theirs).has(Op::RMUL)
+        {
+            return not_implemented();
+        }
+        operate(right, Op::RMUL, &[left], NO_NAMES)
+    }
+}
+
+pub(super) unsafe extern "C" fn repeat<const OP: u8>(slf: Object, times: ffi::Py_ssize_t) -> Object {
+    // SAFETY: called by the interpreter as a slot of a proxy; the new int is owned here.
+    unsafe { with_index(times, |times| operate(slf, Op(OP), &[times], NO_NAMES)) }
+}
+
+/// Calls `then` with a Python int; null if that cannot be made.
+///
+/// # Safety
+/// Attached.
+unsafe fn with_index(index: ffi::Py_ssize_t, then: impl FnOnce(Object) -> Object) -> Object {
+    // SAFETY: as the caller says; the new int is owned here.
+    unsafe {
+        let index = ffi::PyLong_FromSsize_t(index);
+        if index.is_null() {
+            return ptr::null_mut();
+        }
+        let result = then(index);
+        ffi::Py_DECREF(index);
+        result
+    }
+}
+
+pub(super) unsafe extern "C" fn in_place_power(slf: Object, other: Object, modulus: Object) -> Object {
+    // SAFETY: called by the interpreter as a slot of a proxy.
+    unsafe {
+        if modulus == ffi::Py_None() {
+            operate(slf, Op::IPOW, &[other], NO_NAMES)
+        } else {
+            operate(slf, Op::IPOW, &[other, modulus], NO_NAMES)
+        }
+    }
+}
+
+pub(super) unsafe extern "C" fn compare(slf: Object, other: Object, how: c_int) -> Object {
     let op = match how {
         ffi::Py_LT => Op::LT,
         ffi::Py_LE => Op::LE,
@@ -132,91 +172,155 @@ unsafe extern "C" fn compare(slf: Object, other: Object, how: c_int) -> Object {
         ffi::Py_GT => Op::GT,
         _ => Op::GE,
     };
-    // SAFETY: called by the interpreter as a slot.
-    unsafe { run(slf, op, &[other]) }
+    // SAFETY: called by the interpreter as a slot of a proxy.
+    unsafe { operate(slf, op, &[other], NO_NAMES) }
 }
 
-unsafe extern "C" fn length(slf: Object) -> ffi::Py_ssize_t {
-    // SAFETY: called by the interpreter as a slot.
-    unsafe { number(slf, Op::LEN, &[], |value| {
-        let index = value.py().import("operator")?.call_method1("index", (value,))?;
-        let length: ffi::Py_ssize_t = index.extract()?;
-        if length < 0 {
-            return Err(PyValueError::new_err("__len__() should return >= 0"));
-        }
-        Ok(length)
-    }) }
-}
-
-unsafe extern "C" fn hash(slf: Object) -> ffi::Py_hash_t {
-    // SAFETY: called by the interpreter as a slot.
-    unsafe { number(slf, Op::HASH, &[], |value| {
-        if !value.is_instance_of::<pyo3::types::PyInt>() {
-            return Err(PyTypeError::new_err("__hash__ method should return an integer"));
-        }
-        // The hash of an int is itself, folded into range; -1 is never a hash.
-        value.hash()
-    }) }
-}
-
-/// An operation with a C number for a result; -1 on error.
-///
-/// # Safety
-/// As of [`bound`].
-unsafe fn number(
-    slf: Object,
-    op: Op,
-    args: &[Object],
-    convert: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<isize>,
-) -> isize {
-    let mut answer = -1;
-    // SAFETY: as the caller says; `run` gives a new reference or null.
+pub(super) unsafe extern "C" fn length(slf: Object) -> ffi::Py_ssize_t {
+    // SAFETY: called by the interpreter as a slot of a proxy; results are owned here.
     unsafe {
-        let py = Python::assume_attached();
-        let Some(result) = Bound::from_owned_ptr_or_opt(py, run(slf, op, args)) else { return -1 };
-        guarded(py, || {
-            answer = convert(&result)?;
-            Ok(std::ptr::null_mut())
-        });
-    }
-    answer
-}
-
-unsafe extern "C" fn truth(slf: Object) -> c_int {
-    // SAFETY: called by the interpreter as a slot.
-    let answer = unsafe { number(slf, Op::BOOL, &[], |value| match value.cast::<pyo3::types::PyBool>() {
-        Ok(flag) => Ok(isize::from(flag.is_true())),
-        Err(_) => Err(PyTypeError::new_err(format!(
-            "__bool__ should return bool, returned {}",
-            value.get_type().name()?
-        ))),
-    }) };
-    answer as c_int
-}
-
-unsafe extern "C" fn contains(slf: Object, item: Object) -> c_int {
-    // SAFETY: called by the interpreter as a slot.
-    (unsafe { number(slf, Op::CONTAINS, &[item], |value| Ok(isize::from(value.is_truthy()?))) }) as c_int
-}
-
-unsafe extern "C" fn item_at(slf: Object, index: ffi::Py_ssize_t) -> Object {
-    // SAFETY: called by the interpreter as a slot; the new int is owned here.
-    unsafe {
-        let Some(index) = Bound::from_owned_ptr_or_opt(Python::assume_attached(), ffi::PyLong_FromSsize_t(index)) else {
-            return std::ptr::null_mut();
-        };
-        run(slf, Op::GETITEM, &[index.as_ptr()])
+        let result = operate(slf, Op::LEN, &[], NO_NAMES);
+        if result.is_null() {
+            return -1;
+        }
+        let index = ffi::PyNumber_Index(result);
+        ffi::Py_DECREF(result);
+        if index.is_null() {
+            return -1;
+        }
+        let length = ffi::PyNumber_AsSsize_t(index, ffi::PyExc_OverflowError);
+        // A number too negative for C is an error of its sign first, as in the interpreter.
+        let overflow = length == -1 && !ffi::PyErr_Occurred().is_null();
+        let zero = ffi::PyLong_FromLong(0);
+        let (kind, value) = saved_error(overflow);
+        let negative = ffi::PyObject_RichCompareBool(index, zero, ffi::Py_LT);
+        ffi::Py_DECREF(index);
+        ffi::Py_XDECREF(zero);
+        if negative == 1 {
+            ffi::Py_XDECREF(kind);
+            ffi::Py_XDECREF(value);
+            ffi::PyErr_SetString(ffi::PyExc_ValueError, c"__len__() should return >= 0".as_ptr());
+            return -1;
+        }
+        if overflow {
+            ffi::PyErr_SetObject(kind, value);
+            ffi::Py_XDECREF(kind);
+            ffi::Py_XDECREF(value);
+            return -1;
+        }
+        length
     }
 }
 
-unsafe extern "C" fn assign_item(slf: Object, key: Object, value: Object) -> c_int {
-    // SAFETY: called by the interpreter as a slot; a null value means deletion.
+/// The error that is set, taken; nulls if there is none.
+unsafe fn saved_error(any: bool) -> (Object, Object) {
+    let (mut kind, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    if any {
+        // SAFETY: callers are attached; the three references are owned from here on.
+        unsafe {
+            #[allow(deprecated, reason = "its successor is not in CPython 3.11")]
+            ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut traceback);
+            ffi::Py_XDECREF(traceback);
+        }
+    }
+    (kind, value)
+}
+
+pub(super) unsafe extern "C" fn hash(slf: Object) -> ffi::Py_hash_t {
+    // SAFETY: called by the interpreter as a slot of a proxy; the result is owned here.
     unsafe {
-        if value.is_null() {
-            status(run(slf, Op::DELITEM, &[key]))
+        let result = operate(slf, Op::HASH, &[], NO_NAMES);
+        if result.is_null() {
+            return -1;
+        }
+        let hash = if ffi::PyLong_Check(result) == 0 {
+            ffi::PyErr_SetString(
+                ffi::PyExc_TypeError,
+                c"__hash__ method should return an integer".as_ptr(),
+            );
+            -1
         } else {
-            status(run(slf, Op::SETITEM, &[key, value]))
+            let hash = ffi::PyLong_AsSsize_t(result);
+            if hash == -1 && !ffi::PyErr_Occurred().is_null() {
+                // An int too large for C: its own hash is a fold of all its bits.
+                ffi::PyErr_Clear();
+                ffi::PyObject_Hash(result)
+            } else if hash == -1 {
+                -2
+            } else {
+                hash
+            }
+        };
+        ffi::Py_DECREF(result);
+        hash
+    }
+}
+
+pub(super) unsafe extern "C" fn truth(slf: Object) -> c_int {
+    // SAFETY: called by the interpreter as a slot of a proxy; the result is owned here.
+    unsafe {
+        let result = operate(slf, Op::BOOL, &[], NO_NAMES);
+        if result.is_null() {
+            return -1;
         }
+        let answer = if ffi::PyBool_Check(result) == 0 {
+            ffi::PyErr_Format(
+                ffi::PyExc_TypeError,
+                c"__bool__ should return bool, returned %s".as_ptr(),
+                (*ffi::Py_TYPE(result)).tp_name,
+            );
+            -1
+        } else {
+            c_int::from(result == ffi::Py_True())
+        };
+        ffi::Py_DECREF(result);
+        answer
+    }
+}
+
+pub(super) unsafe extern "C" fn contains(slf: Object, item: Object) -> c_int {
+    // SAFETY: called by the interpreter as a slot of a proxy; the result is owned here.
+    unsafe {
+        let result = operate(slf, Op::CONTAINS, &[item], NO_NAMES);
+        if result.is_null() {
+            return -1;
+        }
+        let answer = ffi::PyObject_IsTrue(result);
+        ffi::Py_DECREF(result);
+        answer
+    }
+}
+
+pub(super) unsafe extern "C" fn item_at(slf: Object, index: ffi::Py_ssize_t) -> Object {
+    // SAFETY: called by the interpreter as a slot of a proxy.
+    unsafe { with_index(index, |index| operate(slf, Op::GETITEM, &[index], NO_NAMES)) }
+}
+
+pub(super) unsafe extern "C" fn assign_item_at(
+    slf: Object,
+    index: ffi::Py_ssize_t,
+    value: Object,
+) -> c_int {
+    // SAFETY: called by the interpreter as a slot of a proxy; a null value means deletion.
+    unsafe {
+        status(with_index(index, |index| {
+            if value.is_null() {
+                operate(slf, Op::DELITEM, &[index], NO_NAMES)
+            } else {
+                operate(slf, Op::SETITEM, &[index, value], NO_NAMES)
+            }
+        }))
+    }
+}
+
+pub(super) unsafe extern "C" fn assign_item(slf: Object, key: Object, value: Object) -> c_int {
+    // SAFETY: called by the interpreter as a slot of a proxy; a null value means deletion.
+    unsafe {
+        status(if value.is_null() {
+            operate(slf, Op::DELITEM, &[key], NO_NAMES)
+        } else {
+            operate(slf, Op::SETITEM, &[key, value], NO_NAMES)
+        })
     }
 }
 
@@ -233,256 +337,141 @@ unsafe fn status(result: Object) -> c_int {
     0
 }
 
-unsafe extern "C" fn get_attribute(slf: Object, name: Object) -> Object {
-    // SAFETY: called by the interpreter as a slot.
+/// Whether a name, which may be any object, is the given one.
+///
+/// # Safety
+/// Attached, with live objects.
+unsafe fn is_name(name: Object, wanted: &std::ffi::CStr) -> bool {
+    // SAFETY: as the caller says; a str is checked for before it is compared.
     unsafe {
-        let py = Python::assume_attached();
-        let (proxy, name) = (bound(py, slf), bound(py, name));
-        guarded(py, || {
-            if is_class_name(&name) {
-                let Some(proxy) = as_proxy(&proxy) else {
-                    return Err(PyTypeError::new_err("not a proxy"));
-                };
-                return Ok(proxy.declared(py)?.into_ptr());
-            }
-            Ok(operate(&proxy, Op::GETATTR, &[name], &[])?.into_ptr())
-        })
+        ffi::PyUnicode_Check(name) != 0
+            && ffi::PyUnicode_CompareWithASCIIString(name, wanted.as_ptr()) == 0
     }
 }
 
-fn is_class_name(name: &Bound<'_, PyAny>) -> bool {
-    name.cast::<PyString>().is_ok_and(|name| name.to_str().is_ok_and(|name| name == "__class__"))
+pub(super) unsafe extern "C" fn get_attribute(slf: Object, name: Object) -> Object {
+    // SAFETY: called by the interpreter as a slot of a proxy.
+    unsafe {
+        if is_name(name, c"__class__") {
+            return declared_type(slf);
+        }
+        if is_name(name, c"__reduce_ex__")
+            && let Some(answer) = reduce::reducer(slf)
+        {
+            return answer;
+        }
+        if types::is_exception_class(ffi::Py_TYPE(slf))
+            && let Some(answer) = exceptions::own_attribute(slf, name)
+        {
+            return answer;
+        }
+        operate(slf, Op::GETATTR, &[name], NO_NAMES)
+    }
 }
 
-unsafe extern "C" fn set_attribute(slf: Object, name: Object, value: Object) -> c_int {
-    // SAFETY: called by the interpreter as a slot; a null value means deletion.
+pub(super) unsafe extern "C" fn set_attribute(slf: Object, name: Object, value: Object) -> c_int {
+    // SAFETY: called by the interpreter as a slot of a proxy; a null value means deletion.
     unsafe {
-        let py = Python::assume_attached();
-        if is_class_name(&bound(py, name)) {
-            return status(guarded(py, || Err(PyTypeError::new_err("the __class__ of a proxy cannot be assigned"))));
+        if is_name(name, c"__class__") {
+            ffi::PyErr_SetString(
+                ffi::PyExc_TypeError,
+                c"the __class__ of a proxy cannot be assigned".as_ptr(),
+            );
+            return -1;
         }
-        if value.is_null() {
-            status(run(slf, Op::DELATTR, &[name]))
+        if types::is_exception_class(ffi::Py_TYPE(slf)) && exceptions::is_own(name) {
+            return ffi::PyObject_GenericSetAttr(slf, name, value);
+        }
+        status(if value.is_null() {
+            operate(slf, Op::DELATTR, &[name], NO_NAMES)
         } else {
-            status(run(slf, Op::SETATTR, &[name, value]))
-        }
-    }
-}
-
-unsafe extern "C" fn call(slf: Object, args: Object, kwargs: Object) -> Object {
-    // SAFETY: called by the interpreter as a slot: a tuple, and a dict or null.
-    unsafe {
-        let py = Python::assume_attached();
-        let (proxy, args) = (bound(py, slf), bound(py, args));
-        let kwargs = Bound::from_borrowed_ptr_or_opt(py, kwargs);
-        guarded(py, || {
-            let args: Vec<_> = args.cast::<PyTuple>()?.iter().collect();
-            let mut keywords = Vec::new();
-            if let Some(kwargs) = kwargs {
-                for (name, value) in kwargs.cast::<pyo3::types::PyDict>()?.iter() {
-                    keywords.push((name.cast_into::<PyString>()?, value));
-                }
-            }
-            Ok(operate(&proxy, Op::CALL, &args, &keywords)?.into_ptr())
+            operate(slf, Op::SETATTR, &[name, value], NO_NAMES)
         })
     }
 }
 
-unsafe extern "C" fn next(slf: Object) -> Object {
-    // SAFETY: called by the interpreter as a slot; StopIteration is allowed to be set or left out.
-    unsafe { run(slf, Op::NEXT, &[]) }
+/// A call of a proxy, by the vectorcall convention.
+pub(super) unsafe extern "C" fn vectorcall(
+    slf: Object,
+    args: *const Object,
+    flags: usize,
+    kwnames: Object,
+) -> Object {
+    // SAFETY: called by the interpreter: as many positional values as `flags` says, then one for
+    // each name in the tuple `kwnames`, which may be null.
+    unsafe {
+        let positional = ffi::PyVectorcall_NARGS(flags).cast_unsigned();
+        operate(slf, Op::CALL, values(args, positional + count(kwnames)), kwnames)
+    }
 }
 
-unsafe extern "C" fn descriptor_get(slf: Object, object: Object, class: Object) -> Object {
-    // SAFETY: called by the interpreter as a slot; either argument may be null for None.
+/// The arguments of a call as a slice.
+///
+/// # Safety
+/// `args` points to `len` live objects, or `len` is zero.
+unsafe fn values<'a>(args: *const Object, len: usize) -> &'a [Object] {
+    if len == 0 {
+        return &[];
+    }
+    // SAFETY: as the caller says.
+    unsafe { std::slice::from_raw_parts(args, len) }
+}
+
+pub(super) unsafe extern "C" fn descriptor_get(slf: Object, object: Object, class: Object) -> Object {
+    // SAFETY: called by the interpreter as a slot of a proxy; either argument may be null for None.
     unsafe {
         let or_none = |pointer: Object| if pointer.is_null() { ffi::Py_None() } else { pointer };
-        run(slf, Op::GET, &[or_none(object), or_none(class)])
+        operate(slf, Op::GET, &[or_none(object), or_none(class)], NO_NAMES)
     }
 }
 
-unsafe extern "C" fn descriptor_set(slf: Object, object: Object, value: Object) -> c_int {
-    // SAFETY: called by the interpreter as a slot; a null value means deletion.
+pub(super) unsafe extern "C" fn descriptor_set(slf: Object, object: Object, value: Object) -> c_int {
+    // SAFETY: called by the interpreter as a slot of a proxy; a null value means deletion.
     unsafe {
-        if value.is_null() {
-            status(run(slf, Op::DELETE, &[object]))
+        status(if value.is_null() {
+            operate(slf, Op::DELETE, &[object], NO_NAMES)
         } else {
-            status(run(slf, Op::SET, &[object, value]))
+            operate(slf, Op::SET, &[object, value], NO_NAMES)
+        })
+    }
+}
+
+/// The buffer of whatever `__buffer__` answers: that object is the exporter, so that it, and not the
+/// proxy, is told when the buffer is let go.
+pub(super) unsafe extern "C" fn get_buffer(
+    slf: Object,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: called by the interpreter as a slot of a proxy; the results are owned here.
+    unsafe {
+        (*view).obj = ptr::null_mut();
+        let flags_object = ffi::PyLong_FromLong(flags.into());
+        if flags_object.is_null() {
+            return -1;
         }
+        let exporter = operate(slf, Op::BUFFER, &[flags_object], NO_NAMES);
+        ffi::Py_DECREF(flags_object);
+        if exporter.is_null() {
+            return -1;
+        }
+        let status = ffi::PyObject_GetBuffer(exporter, view, flags);
+        ffi::Py_DECREF(exporter);
+        status
     }
 }
 
 /// A special method that has no slot.
-unsafe extern "C" fn method<const OP: u8>(
+pub(super) unsafe extern "C" fn method<const OP: u8>(
     slf: Object,
     args: *const Object,
-    count: ffi::Py_ssize_t,
-    names: Object,
+    positional: ffi::Py_ssize_t,
+    kwnames: Object,
 ) -> Object {
-    // SAFETY: called by the interpreter by the vectorcall convention: `count` positional values,
-    // then one for each name in the tuple `names`, which may be null.
+    // SAFETY: called by the interpreter, which has checked the type of `slf`, by the convention of
+    // METH_FASTCALL with keywords: as many values as `positional` says, then one for each name.
     unsafe {
-        let py = Python::assume_attached();
-        let proxy = bound(py, slf);
-        let count = count.cast_unsigned();
-        let at = |index: usize| bound(py, *args.add(index));
-        let positional: Vec<_> = (0..count).map(at).collect();
-        let names = Bound::from_borrowed_ptr_or_opt(py, names);
-        guarded(py, || {
-            let mut keywords = Vec::new();
-            if let Some(names) = names {
-                for (index, name) in names.cast::<PyTuple>()?.iter().enumerate() {
-                    keywords.push((name.cast_into::<PyString>()?, at(count + index)));
-                }
-            }
-            Ok(operate(&proxy, Op(OP), &positional, &keywords)?.into_ptr())
-        })
+        let len = positional.cast_unsigned() + count(kwnames);
+        operate(slf, Op(OP), values(args, len), kwnames)
     }
-}
-
-/// The slots of a proxy type whose proxied type has the special methods that `has` knows.
-pub(super) fn of(has: &dyn Fn(&str) -> bool) -> Vec<ffi::PyType_Slot> {
-    let mut table = Vec::new();
-    let mut always = |slot: c_int, pfunc: *mut c_void| table.push(ffi::PyType_Slot { slot, pfunc });
-    always(ffi::Py_tp_getattro, get_attribute as *mut c_void);
-    always(ffi::Py_tp_setattro, set_attribute as *mut c_void);
-    always(ffi::Py_tp_repr, unary::<{ Op::REPR.0 }> as *mut c_void);
-    always(ffi::Py_tp_str, unary::<{ Op::STR.0 }> as *mut c_void);
-    always(ffi::Py_tp_richcompare, compare as *mut c_void);
-    if has("__hash__") {
-        always(ffi::Py_tp_hash, hash as *mut c_void);
-    } else {
-        always(ffi::Py_tp_hash, ffi::PyObject_HashNotImplemented as *mut c_void);
-    }
-    let mut if_has = |name: &str, slot: c_int, pfunc: *mut c_void| {
-        if has(name) {
-            table.push(ffi::PyType_Slot { slot, pfunc });
-        }
-    };
-    if_has("__len__", ffi::Py_mp_length, length as *mut c_void);
-    if_has("__getitem__", ffi::Py_mp_subscript, with_one::<{ Op::GETITEM.0 }> as *mut c_void);
-    if_has("__setitem__", ffi::Py_mp_ass_subscript, assign_item as *mut c_void);
-    if_has("__contains__", ffi::Py_sq_contains, contains as *mut c_void);
-    // What has the order of a sequence can be asked by number; mappings and generics cannot.
-    if has("__len__") && has("__getitem__") && !has("keys") {
-        if_has("__getitem__", ffi::Py_sq_item, item_at as *mut c_void);
-        if_has("__len__", ffi::Py_sq_length, length as *mut c_void);
-    }
-    if_has("__iter__", ffi::Py_tp_iter, unary::<{ Op::ITER.0 }> as *mut c_void);
-    if_has("__next__", ffi::Py_tp_iternext, next as *mut c_void);
-    if_has("__call__", ffi::Py_tp_call, call as *mut c_void);
-    if_has("__get__", ffi::Py_tp_descr_get, descriptor_get as *mut c_void);
-    if_has("__set__", ffi::Py_tp_descr_set, descriptor_set as *mut c_void);
-    if_has("__await__", ffi::Py_am_await, unary::<{ Op::AWAIT.0 }> as *mut c_void);
-    if_has("__aiter__", ffi::Py_am_aiter, unary::<{ Op::AITER.0 }> as *mut c_void);
-    if_has("__anext__", ffi::Py_am_anext, unary::<{ Op::ANEXT.0 }> as *mut c_void);
-    if_has("__bool__", ffi::Py_nb_bool, truth as *mut c_void);
-    if_has("__index__", ffi::Py_nb_index, unary::<{ Op::INDEX.0 }> as *mut c_void);
-    if_has("__int__", ffi::Py_nb_int, unary::<{ Op::INT.0 }> as *mut c_void);
-    if_has("__float__", ffi::Py_nb_float, unary::<{ Op::FLOAT.0 }> as *mut c_void);
-    if_has("__neg__", ffi::Py_nb_negative, unary::<{ Op::NEG.0 }> as *mut c_void);
-    if_has("__pos__", ffi::Py_nb_positive, unary::<{ Op::POS.0 }> as *mut c_void);
-    if_has("__abs__", ffi::Py_nb_absolute, unary::<{ Op::ABS.0 }> as *mut c_void);
-    if_has("__invert__", ffi::Py_nb_invert, unary::<{ Op::INVERT.0 }> as *mut c_void);
-    macro_rules! operators {
-        ($($name:literal $reflected:literal $slot:ident $op:ident $rop:ident;)*) => {$(
-            if has($name) || has($reflected) {
-                table.push(ffi::PyType_Slot {
-                    slot: ffi::$slot,
-                    pfunc: binary::<{ Op::$op.0 }, { Op::$rop.0 }> as *mut c_void,
-                });
-            }
-        )*};
-    }
-    operators! {
-        "__add__" "__radd__" Py_nb_add ADD RADD;
-        "__sub__" "__rsub__" Py_nb_subtract SUB RSUB;
-        "__mul__" "__rmul__" Py_nb_multiply MUL RMUL;
-        "__matmul__" "__rmatmul__" Py_nb_matrix_multiply MATMUL RMATMUL;
-        "__truediv__" "__rtruediv__" Py_nb_true_divide TRUEDIV RTRUEDIV;
-        "__floordiv__" "__rfloordiv__" Py_nb_floor_divide FLOORDIV RFLOORDIV;
-        "__mod__" "__rmod__" Py_nb_remainder MOD RMOD;
-        "__divmod__" "__rdivmod__" Py_nb_divmod DIVMOD RDIVMOD;
-        "__lshift__" "__rlshift__" Py_nb_lshift LSHIFT RLSHIFT;
-        "__rshift__" "__rrshift__" Py_nb_rshift RSHIFT RRSHIFT;
-        "__and__" "__rand__" Py_nb_and AND RAND;
-        "__xor__" "__rxor__" Py_nb_xor XOR RXOR;
-        "__or__" "__ror__" Py_nb_or OR ROR;
-    }
-    if has("__pow__") || has("__rpow__") {
-        table.push(ffi::PyType_Slot {
-            slot: ffi::Py_nb_power,
-            pfunc: power::<{ Op::POW.0 }, { Op::RPOW.0 }> as *mut c_void,
-        });
-    }
-    macro_rules! in_place {
-        ($($name:literal $slot:ident $op:ident;)*) => {$(
-            if has($name) {
-                table.push(ffi::PyType_Slot {
-                    slot: ffi::$slot,
-                    pfunc: with_one::<{ Op::$op.0 }> as *mut c_void,
-                });
-            }
-        )*};
-    }
-    in_place! {
-        "__iadd__" Py_nb_inplace_add IADD;
-        "__isub__" Py_nb_inplace_subtract ISUB;
-        "__imul__" Py_nb_inplace_multiply IMUL;
-        "__imatmul__" Py_nb_inplace_matrix_multiply IMATMUL;
-        "__itruediv__" Py_nb_inplace_true_divide ITRUEDIV;
-        "__ifloordiv__" Py_nb_inplace_floor_divide IFLOORDIV;
-        "__imod__" Py_nb_inplace_remainder IMOD;
-        "__ilshift__" Py_nb_inplace_lshift ILSHIFT;
-        "__irshift__" Py_nb_inplace_rshift IRSHIFT;
-        "__iand__" Py_nb_inplace_and IAND;
-        "__ixor__" Py_nb_inplace_xor IXOR;
-        "__ior__" Py_nb_inplace_or IOR;
-    }
-    if has("__ipow__") {
-        table.push(ffi::PyType_Slot { slot: ffi::Py_nb_inplace_power, pfunc: in_place_power as *mut c_void });
-    }
-    table
-}
-
-/// Special methods without a slot, which the interpreter looks up in the type's dict.
-pub(super) fn methods(has: &dyn Fn(&str) -> bool) -> Vec<ffi::PyMethodDef> {
-    let mut table = Vec::new();
-    macro_rules! methods {
-        ($($name:literal $op:ident;)*) => {$(
-            if has($name.to_str().unwrap_or_default()) {
-                table.push(ffi::PyMethodDef {
-                    ml_name: $name.as_ptr(),
-                    ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method::<{ Op::$op.0 }> },
-                    ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-                    ml_doc: std::ptr::null(),
-                });
-            }
-        )*};
-    }
-    methods! {
-        c"__dir__" DIR;
-        c"__format__" FORMAT;
-        c"__bytes__" BYTES;
-        c"__complex__" COMPLEX;
-        c"__round__" ROUND;
-        c"__trunc__" TRUNC;
-        c"__floor__" FLOOR;
-        c"__ceil__" CEIL;
-        c"__fspath__" FSPATH;
-        c"__sizeof__" SIZEOF;
-        c"__length_hint__" LENGTH_HINT;
-        c"__reversed__" REVERSED;
-        c"__enter__" ENTER;
-        c"__exit__" EXIT;
-        c"__aenter__" AENTER;
-        c"__aexit__" AEXIT;
-        c"__reduce__" REDUCE;
-        c"__reduce_ex__" REDUCE_EX;
-        c"__getstate__" GETSTATE;
-        c"__copy__" COPY;
-        c"__deepcopy__" DEEPCOPY;
-    }
-    table.push(ffi::PyMethodDef::zeroed());
-    table
 }

@@ -7,6 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::object::{Keywords, Native, as_proxy, dict, new_proxy};
+use super::perform::perform;
+use super::table::opname;
 
 /// An object that is `type` in every respect but its behaviour: each operation on it calls
 /// `controller(opname, *args, **kwargs)`.
@@ -17,12 +19,8 @@ pub(crate) fn tproxy<'py>(
     r#type: &Bound<'py, PyAny>,
     controller: Bound<'py, PyAny>,
 ) -> PyResult<Py<PyAny>> {
-    let declared = r#type
-        .cast::<PyType>()
-        .map_err(|_| PyTypeError::new_err("the first argument of tproxy() must be a type"))?;
-    if !controller.is_callable() {
-        return Err(PyTypeError::new_err("the controller must be callable"));
-    }
+    let declared = as_type(r#type, "tproxy() argument 1")?;
+    callable(&controller)?;
     new_proxy(py, declared, controller.unbind(), None)
 }
 
@@ -39,6 +37,22 @@ pub(crate) fn get_tproxy_controller<'py>(obj: &Bound<'py, PyAny>) -> Option<Boun
     (!proxy.has_native()).then_some(controller)
 }
 
+/// `value` as a class. A proxy of a class will not do: nothing can be an instance of it.
+fn as_type<'a, 'py>(value: &'a Bound<'py, PyAny>, what: &str) -> PyResult<&'a Bound<'py, PyType>> {
+    value.cast::<PyType>().map_err(|_| {
+        let name = value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+        PyTypeError::new_err(format!("{what} must be a type, not {name}"))
+    })
+}
+
+fn callable(controller: &Bound<'_, PyAny>) -> PyResult<()> {
+    if controller.is_callable() {
+        return Ok(());
+    }
+    let name = controller.get_type().name()?;
+    Err(PyTypeError::new_err(format!("the controller must be callable, not '{name}'")))
+}
+
 /// What `make_proxy` was given.
 #[pyclass(frozen, module = "objspace._core")]
 struct Delegation {
@@ -50,10 +64,7 @@ struct Delegation {
 impl Delegation {
     fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::gc::PyTraverseError> {
         visit.call(&self.controller)?;
-        if let Some(obj) = &self.obj {
-            visit.call(obj)?;
-        }
-        Ok(())
+        visit.call(&self.obj)
     }
 }
 
@@ -62,38 +73,60 @@ static TPUTIL: Native = Native { operate, dropped, resolve };
 /// A proxy whose operations call `controller` with one `ProxyOperation`. `type` defaults to the type
 /// of `obj`; neither given is a `TypeError`.
 #[pyfunction]
-#[pyo3(signature = (controller, r#type = None, **kwargs))]
+#[pyo3(signature = (controller, *args, **kwargs))]
+#[pyo3(text_signature = "(controller, type=<unset>, obj=<unset>)")]
 pub(crate) fn make_proxy<'py>(
     py: Python<'py>,
     controller: Bound<'py, PyAny>,
-    r#type: Option<Bound<'py, PyAny>>,
+    args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Py<PyAny>> {
-    let mut obj = None;
-    if let Some(kwargs) = kwargs {
-        for (name, value) in kwargs.iter() {
-            if name.eq("obj")? {
-                obj = Some(value);
-            } else {
-                return Err(PyTypeError::new_err(format!("make_proxy() got an unexpected keyword argument {}", name.repr()?)));
+    // Any object can be the underlying one, `None` too: what is missing must be told apart.
+    let mut given = [None, None];
+    if args.len() > given.len() {
+        return Err(PyTypeError::new_err(format!(
+            "make_proxy() takes at most 3 arguments ({} given)",
+            args.len() + 1
+        )));
+    }
+    for (place, value) in given.iter_mut().zip(args.iter()) {
+        *place = Some(value);
+    }
+    let [mut class, mut obj] = given;
+    for (name, value) in kwargs.into_iter().flatten() {
+        let place = match name.cast::<PyString>()?.to_str()? {
+            "type" => &mut class,
+            "obj" => &mut obj,
+            other => {
+                return Err(PyTypeError::new_err(format!(
+                    "make_proxy() got an unexpected keyword argument '{other}'"
+                )));
             }
+        };
+        if place.replace(value).is_some() {
+            return Err(PyTypeError::new_err(format!(
+                "make_proxy() got multiple values for argument {}",
+                name.repr()?
+            )));
         }
     }
-    if !controller.is_callable() {
-        return Err(PyTypeError::new_err("the controller must be callable"));
-    }
-    let declared = match (r#type, &obj) {
-        (Some(declared), _) => declared.cast_into::<PyType>().map_err(|_| {
-            PyTypeError::new_err("the type of a proxy must be a type")
-        })?,
+    callable(&controller)?;
+    let declared = match (&class, &obj) {
+        (Some(class), _) => as_type(class, "make_proxy() argument 'type'")?.clone(),
         (None, Some(obj)) => match as_proxy(obj) {
             Some(proxy) => proxy.declared(py)?,
             None => obj.get_type(),
         },
-        (None, None) => return Err(PyTypeError::new_err("make_proxy() needs a type or an obj")),
+        (None, None) => {
+            return Err(PyTypeError::new_err("make_proxy() needs a type or an obj of that type"));
+        }
     };
-    let delegation = Py::new(py, Delegation { controller: controller.unbind(), obj: obj.map(Bound::unbind) })?;
-    new_proxy(py, &declared, delegation.into_any(), Some(&TPUTIL))
+    let delegation = Delegation { controller: controller.unbind(), obj: obj.map(Bound::unbind) };
+    new_proxy(py, &declared, Py::new(py, delegation)?.into_any(), Some(&TPUTIL))
+}
+
+fn broken() -> PyErr {
+    PyRuntimeError::new_err("objspace: a proxy without its delegation; please report this")
 }
 
 fn operate<'py>(
@@ -104,16 +137,17 @@ fn operate<'py>(
     args: &[Bound<'py, PyAny>],
     keywords: &Keywords<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let broken = || PyRuntimeError::new_err("objspace: a proxy without its delegation; please report this");
     let delegation = controller.cast::<Delegation>().map_err(|_| broken())?.get();
+    // SAFETY: the name lives for ever.
+    let opname = unsafe { Bound::from_borrowed_ptr(py, opname(op)) }.cast_into::<PyString>()?;
     let operation = ProxyOperation {
         proxyobj: proxy.clone().unbind(),
-        opname: PyString::intern(py, op.name().ok_or_else(broken)?).unbind(),
+        opname: opname.unbind(),
         args: PyTuple::new(py, args)?.unbind(),
-        kwargs: dict(py, keywords)?.unbind(),
+        kwargs: if keywords.is_empty() { None } else { Some(dict(py, keywords)?.unbind()) },
         obj: delegation.obj.as_ref().map(|obj| obj.clone_ref(py)),
     };
-    let result = delegation.controller.bind(py).call1((operation,))?;
+    let result = delegation.controller.bind(py).call1((Py::new(py, operation)?,))?;
     Ok(match &delegation.obj {
         Some(obj) if result.is(obj) => proxy.clone(),
         _ => result,
@@ -122,29 +156,43 @@ fn operate<'py>(
 
 fn dropped(_: *mut ffi::PyObject, _: *mut ffi::PyObject) {}
 
-fn resolve<'py>(_: Python<'py>, _: &Bound<'py, PyAny>, _: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    Err(PyRuntimeError::new_err("objspace: a proxy of unknown type; please report this"))
+fn resolve<'py>(
+    _: Python<'py>,
+    _: &Bound<'py, PyAny>,
+    _: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Err(broken())
 }
 
 /// One operation on a proxy made by `make_proxy`.
 ///
 /// `proxyobj` is the proxy, `opname` the special method's name, `args` and `kwargs` its arguments,
 /// `obj` the underlying object if one was given.
-#[pyclass(frozen, module = "objspace.tputil", name = "ProxyOperation")]
+#[pyclass(module = "objspace.tputil", name = "ProxyOperation")]
 pub(crate) struct ProxyOperation {
     #[pyo3(get)]
     proxyobj: Py<PyAny>,
-    #[pyo3(get)]
+    #[pyo3(get, set)]
     opname: Py<PyString>,
-    #[pyo3(get)]
+    #[pyo3(get, set)]
     args: Py<PyTuple>,
-    #[pyo3(get)]
-    kwargs: Py<PyDict>,
+    /// Made when first looked at: most operations have none.
+    kwargs: Option<Py<PyDict>>,
     obj: Option<Py<PyAny>>,
 }
 
 #[pymethods]
 impl ProxyOperation {
+    #[getter]
+    fn kwargs<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyDict> {
+        self.kwargs.get_or_insert_with(|| PyDict::new(py).unbind()).bind(py).clone()
+    }
+
+    #[setter]
+    fn set_kwargs(&mut self, kwargs: Py<PyDict>) {
+        self.kwargs = Some(kwargs);
+    }
+
     #[getter]
     fn obj(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.obj.as_ref().map(|obj| obj.clone_ref(py)).ok_or_else(|| {
@@ -154,26 +202,73 @@ impl ProxyOperation {
 
     /// Performs the operation on the underlying object. A result that is this object comes back as
     /// the proxy. `TypeError` if the proxy has no underlying object.
-    fn delegate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let Some(obj) = &self.obj else {
-            return Err(PyTypeError::new_err("the proxy was made without an underlying obj: there is nothing to delegate to"));
+    fn delegate<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        // Nothing stays borrowed while other code runs, which may look at the operation again.
+        let (proxy, opname, args, kwargs, obj) = {
+            let this = slf.borrow();
+            let Some(obj) = this.obj.as_ref().map(|obj| obj.bind(py).clone()) else {
+                return Err(PyTypeError::new_err(
+                    "the proxy was made without an underlying obj: there is nothing to delegate to",
+                ));
+            };
+            (
+                this.proxyobj.bind(py).clone(),
+                this.opname.bind(py).clone(),
+                this.args.bind(py).clone(),
+                this.kwargs.as_ref().map(|kwargs| kwargs.bind(py).clone()),
+                obj,
+            )
         };
-        let obj = obj.bind(py);
-        let method = obj.getattr(self.opname.bind(py))?;
-        let result = method.call(self.args.bind(py), Some(self.kwargs.bind(py)))?;
-        Ok(if result.is(obj) { self.proxyobj.bind(py).clone() } else { result })
+        let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
+        let result = match (Op::from_name(opname.to_str()?), kwargs) {
+            (Some(op), None) => {
+                // SAFETY: attached, with live objects; the tuple that holds the arguments stays alive.
+                unsafe {
+                    let len = ffi::PyTuple_GET_SIZE(args.as_ptr()).cast_unsigned();
+                    let first: *const *mut ffi::PyObject =
+                        (&raw const (*args.as_ptr().cast::<ffi::PyTupleObject>()).ob_item).cast();
+                    let values = std::slice::from_raw_parts(first, len);
+                    let result = perform(obj.as_ptr(), op, values, std::ptr::null_mut());
+                    Bound::from_owned_ptr_or_err(py, result)?
+                }
+            }
+            (Some(Op::CALL), Some(kwargs)) => obj.call(args, Some(&kwargs))?,
+            (_, kwargs) => obj.getattr(opname)?.call(args, kwargs.as_ref())?,
+        };
+        Ok(if result.is(&obj) { proxy } else { result })
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let args = self.args.bind(py);
-        let mut parts: Vec<String> = args.iter().map(|arg| Ok(arg.repr()?.to_string())).collect::<PyResult<_>>()?;
-        for (name, value) in self.kwargs.bind(py).iter() {
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let py = slf.py();
+        let (proxy, opname, args, kwargs) = {
+            let this = slf.borrow();
+            let kwargs = this.kwargs.as_ref().map(|kwargs| kwargs.bind(py).clone());
+            (
+                this.proxyobj.bind(py).clone(),
+                this.opname.bind(py).clone(),
+                this.args.bind(py).clone(),
+                kwargs,
+            )
+        };
+        let mut parts = vec![format!("<{:#x}>", proxy.as_ptr().addr())];
+        for value in args.iter() {
+            parts.push(value.repr()?.to_string());
+        }
+        for (name, value) in kwargs.into_iter().flatten() {
             parts.push(format!("{name}={}", value.repr()?));
         }
-        let class = match as_proxy(self.proxyobj.bind(py)) {
+        let class = match as_proxy(&proxy) {
             Some(proxy) => proxy.declared(py)?.name()?.to_string(),
             None => "?".to_owned(),
         };
-        Ok(format!("<ProxyOperation {class}.{}({})>", self.opname.bind(py), parts.join(", ")))
+        Ok(format!("<ProxyOperation {class}.{opname}({})>", parts.join(", ")))
+    }
+
+    fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::gc::PyTraverseError> {
+        visit.call(&self.proxyobj)?;
+        visit.call(&self.args)?;
+        visit.call(&self.kwargs)?;
+        visit.call(&self.obj)
     }
 }

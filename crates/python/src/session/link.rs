@@ -228,9 +228,9 @@ impl Link {
             }
             Channel::Functions { send, .. } => {
                 loop {
-                    // A `while let` would hold the state's lock in its body.
+                    // Not in the head of the loop, where the lock would be held throughout.
                     let Some(mut output) = self.state().start_writing() else {
-                        break;
+                        return Ok(());
                     };
                     let bytes = output.chunks().flatten().copied().collect::<Vec<u8>>();
                     output.clear();
@@ -242,7 +242,6 @@ impl Link {
                         return Err(errors::session_ended(&self.peer, &end));
                     }
                 }
-                Ok(())
             }
         }
     }
@@ -392,6 +391,8 @@ impl Link {
             }
         }
         self.leave_reading(mine.take());
+        // The cancelled call may go on over there: later calls are not to wait for it.
+        threads::renew();
         self.flush(py)?;
         Err(error)
     }
@@ -454,16 +455,17 @@ impl Link {
     }
 
     fn read_stream(&self, stream: &Stream, waker: &Waker, epoch: u64, wait: Option<Wait>) -> Seen {
+        let mut gathered = 0;
         loop {
             let (writing, reader, releases) = {
                 let state = self.state();
-                (state.blocked, state.reader, state.engine.releases_pending() > 0)
+                (state.blocked, state.reader, state.engine.releases_pending())
             };
             if !holds(reader, epoch) {
                 return Seen::LostRight;
             }
             // While the session is idle, releases gather for a moment and then go in one message.
-            let timeout = (releases && matches!(reader, Reader::Idle(_))).then_some(GATHER);
+            let timeout = (releases > 0 && matches!(reader, Reader::Idle(_))).then_some(GATHER);
             let ready = match stream.wait(Interest { read: true, write: writing }, Some(waker), timeout) {
                 Ok(ready) => ready,
                 Err(error) => {
@@ -477,7 +479,11 @@ impl Link {
             if ready.woken {
                 waker.drain();
             }
-            if ready.timed_out {
+            if ready.timed_out && releases > gathered {
+                // More objects are dying: they go together.
+                gathered = releases;
+            } else if ready.timed_out {
+                gathered = 0;
                 // On a closed session there is nothing to give back.
                 let _ = self.state().engine.flush_releases();
                 self.write_some(stream);

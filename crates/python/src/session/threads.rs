@@ -71,6 +71,11 @@ impl Drop for Guard {
     }
 }
 
+/// Makes the next calls of this thread those of another logical thread.
+pub(crate) fn renew() {
+    OWN.with_borrow_mut(|own| *own = None);
+}
+
 fn own() -> LogicalThread {
     OWN.with_borrow_mut(|own| {
         *own.get_or_insert_with(|| {

@@ -1,0 +1,1 @@
+"""CPython's own tests, over proxies that delegate every operation to a real object."""

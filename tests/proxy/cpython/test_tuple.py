@@ -1,0 +1,11 @@
+"""`test.seq_tests` over proxies of tuples."""
+
+import pytest
+
+seq_tests = pytest.importorskip("test.seq_tests")
+
+from .delegating import delegating  # noqa: E402
+
+
+class TestProxiedTuple(seq_tests.CommonTest):
+    type2test = delegating(tuple)
