@@ -236,7 +236,9 @@ fn make<'py>(declared: &Bound<'py, PyType>) -> PyResult<ProxyType<'py>> {
         }
         plan.callable = has(ffi::Py_tp_call);
         plan.flags |= (*class).tp_flags & (ffi::Py_TPFLAGS_SEQUENCE | ffi::Py_TPFLAGS_MAPPING);
-        plan.weakly_referenced = !hidden && (*class).tp_weaklistoffset != 0;
+        // The line cache refers weakly to remote frames, although a real frame does not allow it.
+        let frame = class == &raw mut ffi::PyFrame_Type;
+        plan.weakly_referenced = !hidden && ((*class).tp_weaklistoffset != 0 || frame);
         if hidden {
             plan.base = Some(declared.clone());
         }

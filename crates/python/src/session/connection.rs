@@ -58,6 +58,32 @@ impl Connection {
         self.policy.get()
     }
 
+    /// Asks whether the peer may perform `op` (with `name`, if it is about an attribute).
+    ///
+    /// An object whose class derives from a class of that very peer is in part the peer's own: its
+    /// methods run over there with this object as `self`, and reach its attributes as methods do.
+    pub(crate) fn check(
+        &self,
+        target: &Bound<'_, PyAny>,
+        op: Op,
+        name: Option<&Bound<'_, PyString>>,
+    ) -> PyResult<()> {
+        if self.policy().is_full() {
+            return Ok(());
+        }
+        let attribute = matches!(op, Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD);
+        if attribute
+            && let Some(name) = name
+            && Policy::stays_inside(&name.to_string_lossy())
+            && target.get_type().mro().iter().any(|base| {
+                base.cast_into::<PyType>().is_ok_and(|base| self.imported_class(&base).is_some())
+            })
+        {
+            return Ok(());
+        }
+        self.policy().check(target, op, name)
+    }
+
     pub(crate) fn names(&self) -> &Py<PyAny> {
         &self.names
     }

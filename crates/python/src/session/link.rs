@@ -367,7 +367,7 @@ impl Link {
                     }
                 }
                 Step::Park(waker) => {
-                    let interrupted = py.detach(|| park(&waker, None));
+                    let interrupted = py.detach(|| park(&waker, threads::signal_check()));
                     if interrupted {
                         self.check_signals(py, wait, &mut mine)?;
                     }
@@ -465,7 +465,10 @@ impl Link {
                 return Seen::LostRight;
             }
             // While the session is idle, releases gather for a moment and then go in one message.
-            let timeout = (releases > 0 && matches!(reader, Reader::Idle(_))).then_some(GATHER);
+            let timeout = match reader {
+                Reader::Idle(_) => (releases > 0).then_some(GATHER),
+                _ => threads::signal_check(),
+            };
             let ready = match stream.wait(Interest { read: true, write: writing }, Some(waker), timeout) {
                 Ok(ready) => ready,
                 Err(error) => {
@@ -478,6 +481,9 @@ impl Link {
             }
             if ready.woken {
                 waker.drain();
+            }
+            if ready.timed_out && matches!(reader, Reader::Busy(_)) {
+                return Seen::Interrupted;
             }
             if ready.timed_out && releases > gathered {
                 // More objects are dying: they go together.
@@ -806,9 +812,9 @@ impl Link {
 /// Performs one request of the peer and replies.
 pub(crate) type Serve = dyn Fn(Python<'_>, Request) + Send + Sync;
 
-/// Waits until the waker is woken; true if a signal arrived.
+/// Waits until the waker is woken; true if signals are to be looked at.
 pub(crate) fn park(waker: &Waker, timeout: Option<Duration>) -> bool {
-    waker.wait(timeout).is_ok_and(|ready| ready.interrupted)
+    waker.wait(timeout).is_ok_and(|ready| ready.interrupted || ready.timed_out)
 }
 
 /// How much room a read gets at least.

@@ -64,6 +64,13 @@ impl Policy {
         matches!(self.rule, Rule::Full)
     }
 
+    /// Whether an attribute of that name is the object's own matter: it leads neither to the class
+    /// nor into frames, code or globals.
+    pub(crate) fn stays_inside(name: &str) -> bool {
+        let dunder = name.starts_with("__") && name.ends_with("__");
+        !INTERNALS.contains(&name) && (!dunder || name == "__init__" || name == "__dict__")
+    }
+
     /// Asks whether the peer may perform `op` (with `name`, if it is about an attribute).
     pub(crate) fn check(
         &self,

@@ -54,7 +54,7 @@ fn run_call(py: Python<'_>, connection: &Arc<Connection>, call: IncomingCall) ->
                 Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD => Some(arguments.name(call.op)?),
                 _ => None,
             };
-            connection.policy().check(&target, call.op, name)?;
+            connection.check(&target, call.op, name)?;
             perform(&target, call.op, &arguments)?
         }
     };
@@ -107,11 +107,11 @@ fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: IncomingFetch)
     };
     match fetch.what {
         FetchKind::CONTENTS => {
-            connection.policy().check(&target, Op::ITER, None)?;
+            connection.check(&target, Op::ITER, None)?;
             writer.contents(&target)?;
         }
         FetchKind::ATTRIBUTES => {
-            connection.policy().check(&target, Op::DIR, None)?;
+            connection.check(&target, Op::DIR, None)?;
             let names = target.dir()?;
             writer.contents(names.as_any())?;
         }
@@ -149,7 +149,7 @@ fn ask_class<'py>(
         other => Op::from_name(other)
             .ok_or_else(|| PyTypeError::new_err(format!("no operation {other:?} on a class")))?,
     };
-    connection.policy().check(target, op, name)?;
+    connection.check(target, op, name)?;
     class::answer(py, class, &operation, name, &PyTuple::new(py, rest)?, arguments.keywords.as_ref())
 }
 

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use objspace_net::Waker;
 use objspace_proto::AnswerId;
@@ -69,6 +70,15 @@ impl Drop for Guard {
         let ended = RUNNING.with_borrow_mut(Vec::pop);
         drop(ended);
     }
+}
+
+/// How often a wait on this thread looks for signals: Python handles them on the main thread only,
+/// and one that arrives just before the wait begins would not end it.
+pub(crate) fn signal_check() -> Option<Duration> {
+    thread_local! {
+        static MAIN: bool = rustix::thread::gettid() == rustix::process::getpid();
+    }
+    MAIN.with(|main| *main).then_some(Duration::from_millis(100))
 }
 
 /// Makes the next calls of this thread those of another logical thread.
