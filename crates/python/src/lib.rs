@@ -36,7 +36,10 @@ mod _core {
         objspace_interp::supported().map_err(pyo3::exceptions::PyImportError::new_err)?;
         crate::proxy::install_type_hook(module.py())?;
         let end_all_sessions = module.getattr("end_all_sessions")?;
-        module.py().import("atexit")?.call_method1("register", (end_all_sessions,))?;
+        module
+            .py()
+            .import("atexit")?
+            .call_method1("register", (end_all_sessions,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -63,7 +63,9 @@ pub(crate) fn waker() -> Arc<Waker> {
 /// nested in.
 pub(crate) fn context(link: &Arc<Link>) -> (LogicalThread, Option<AnswerId>) {
     RUNNING.with_borrow(|running| {
-        let thread = running.last().map_or_else(own, |innermost| innermost.thread);
+        let thread = running
+            .last()
+            .map_or_else(own, |innermost| innermost.thread);
         let parent = running
             .iter()
             .rev()
@@ -75,7 +77,13 @@ pub(crate) fn context(link: &Arc<Link>) -> (LogicalThread, Option<AnswerId>) {
 
 /// Marks this thread as running `answer` of `link`'s peer until the guard is dropped.
 pub(crate) fn enter(thread: LogicalThread, link: &Arc<Link>, answer: AnswerId) -> Guard {
-    RUNNING.with_borrow_mut(|running| running.push(Running { thread, link: Arc::clone(link), answer }));
+    RUNNING.with_borrow_mut(|running| {
+        running.push(Running {
+            thread,
+            link: Arc::clone(link),
+            answer,
+        })
+    });
     Guard
 }
 
@@ -95,7 +103,8 @@ pub(crate) fn signal_check() -> Option<Duration> {
     thread_local! {
         static MAIN: bool = rustix::thread::gettid() == rustix::process::getpid();
     }
-    MAIN.with(|main| *main).then_some(Duration::from_millis(100))
+    MAIN.with(|main| *main)
+        .then_some(Duration::from_millis(100))
 }
 
 /// Makes the next calls of this thread those of another logical thread.
