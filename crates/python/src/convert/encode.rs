@@ -149,11 +149,11 @@ impl<'c> Writer<'c> {
     }
 
     fn by_reference_or_name(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        if let Some(remote) = controller::remote_handle(value) {
-            if Arc::ptr_eq(remote.get().connection(), self.connection) {
-                self.home(value, remote.get());
-                return Ok(());
-            }
+        if let Some(remote) = controller::remote_handle(value)
+            && Arc::ptr_eq(remote.get().connection(), self.connection)
+        {
+            self.home(value, remote.get());
+            return Ok(());
         }
         let class = value.get_type();
         match types::rule_of(&class)? {

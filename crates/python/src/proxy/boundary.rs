@@ -606,6 +606,7 @@ unsafe fn none(status: c_int) -> Object {
     if status < 0 {
         ptr::null_mut()
     } else {
+        // SAFETY: attached; None is always there.
         unsafe { ffi::Py_NewRef(ffi::Py_None()) }
     }
 }

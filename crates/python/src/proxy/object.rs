@@ -30,6 +30,10 @@ pub(crate) type Keywords<'py> = [(Bound<'py, PyString>, Bound<'py, PyAny>)];
 /// A controller written in Rust.
 pub(crate) struct Native {
     /// Performs an operation: (proxy, controller, operation, arguments, keyword arguments).
+    #[allow(
+        clippy::type_complexity,
+        reason = "a table of functions, read where they are defined"
+    )]
     pub(crate) operate: for<'py> fn(
         Python<'py>,
         &Bound<'py, PyAny>,
@@ -41,6 +45,7 @@ pub(crate) struct Native {
     /// Told (controller, proxy) first thing when the proxy dies. It may not run Python code.
     pub(crate) dropped: fn(*mut ffi::PyObject, *mut ffi::PyObject),
     /// For a deferred proxy: the object that it turns out to be.
+    #[allow(clippy::type_complexity, reason = "as above")]
     pub(crate) resolve: for<'py> fn(
         Python<'py>,
         &Bound<'py, PyAny>,
@@ -98,6 +103,7 @@ impl Payload {
     pub(super) unsafe fn find(object: Object) -> *mut Self {
         // SAFETY: as the caller says.
         if is_proxy(object) {
+            // SAFETY: it has just been seen to be a proxy.
             unsafe { Self::of(object) }
         } else {
             ptr::null_mut()

@@ -26,7 +26,7 @@ pub(super) unsafe fn perform(target: Object, op: Op, args: &[Object], kwnames: O
         if is_proxy(target) {
             return operate(target, op, args, kwnames);
         }
-        let result = match (op, args) {
+        match (op, args) {
             (Op::GETATTR, &[name]) => ffi::PyObject_GetAttr(target, name),
             (Op::SETATTR, &[name, value]) => none(ffi::PyObject_SetAttr(target, name, value)),
             (Op::DELATTR, &[name]) => none(ffi::PyObject_SetAttr(target, name, ptr::null_mut())),
@@ -68,8 +68,7 @@ pub(super) unsafe fn perform(target: Object, op: Op, args: &[Object], kwnames: O
                 None => not_implemented(),
             },
             _ => special(target, op, args, kwnames),
-        };
-        result
+        }
     }
 }
 
@@ -99,6 +98,7 @@ unsafe fn none(status: c_int) -> Object {
     if status < 0 {
         ptr::null_mut()
     } else {
+        // SAFETY: attached; None is always there.
         unsafe { ffi::Py_NewRef(ffi::Py_None()) }
     }
 }
@@ -108,6 +108,7 @@ unsafe fn truth(answer: c_int) -> Object {
     if answer < 0 {
         ptr::null_mut()
     } else {
+        // SAFETY: attached; it answers True or False.
         unsafe { ffi::PyBool_FromLong(answer.into()) }
     }
 }

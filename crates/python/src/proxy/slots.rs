@@ -59,7 +59,7 @@ unsafe fn operator(left: Object, right: Object, op: Op, reflected: Op, more: &[O
             return settle_and_apply(left, right, op);
         }
         let other_type = theirs.map(|side| side.declared.cast::<ffi::PyTypeObject>());
-        let own_type = mine.map_or(ffi::Py_TYPE(left), |side| side.declared.cast());
+        let own_type = mine.map_or_else(|| ffi::Py_TYPE(left), |side| side.declared.cast());
         let mut ask_right = other_type.is_some_and(|other| {
             let same = ptr::eq(other, own_type);
             // Asked before a real object on the left, because the proxy's type is a C-level subclass

@@ -59,12 +59,14 @@ impl Remote {
     }
 
     /// The length of the snapshot that the caller iterates over in this very instruction.
-    fn hint(&self, py: Python<'_>) -> Option<usize> {
+    fn hint(&self) -> Option<usize> {
         let iterated = lock(&self.iterated).take()?;
         // SAFETY: attached.
         let same = iterated.position == unsafe { objspace_interp::position() };
-        // Somebody else holds the iterator too: the C code that has just asked for it.
-        (same && iterated.iterator.get_refcnt(py) > 1).then_some(iterated.length)
+        // SAFETY: a live object, whose count is only read. If it is more than ours, somebody else
+        // holds the iterator too: the C code that has just asked for it.
+        let shared = unsafe { ffi::Py_REFCNT(iterated.iterator.as_ptr()) } > 1;
+        (same && shared).then_some(iterated.length)
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
@@ -229,7 +231,7 @@ fn operate<'py>(
         }
         Op::ITER if is_container(remote.kind) => return remote.iterate(py),
         Op::LEN if is_container(remote.kind) => {
-            if let Some(length) = remote.hint(py) {
+            if let Some(length) = remote.hint() {
                 return Ok(length.into_pyobject(py)?.into_any());
             }
         }

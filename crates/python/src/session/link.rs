@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use objspace_net::{Interest, Stream, Waker};
 use objspace_proto::{
-    CloseCode, Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output,
-    QuestionId, Received, Session as Engine,
+    Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output, QuestionId,
+    Received, Session as Engine,
 };
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -88,7 +88,7 @@ pub(crate) enum End {
     /// This side closed it.
     Closed,
     /// The peer closed it, with its words.
-    ByPeer(CloseCode, String),
+    ByPeer(String),
     /// The stream ended or failed.
     Lost(String),
     /// The peer broke the protocol.
@@ -213,12 +213,6 @@ impl Link {
     /// The engine and the tables. Never held while Python code can run.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The error that every operation raises once the session has ended.
-    pub(crate) fn ended(&self) -> Option<PyErr> {
-        let end = self.state().end.clone()?;
-        Some(errors::session_ended(&self.peer, &end))
     }
 
     /// Whether this is a forked child of the process that opened the session. Nothing of the
@@ -745,13 +739,12 @@ impl Link {
                     self.drop_garbage();
                 }
                 Err(None) => {
-                    let waited = py.detach(|| {
+                    py.detach(|| {
                         let state = self.state();
                         let _ = self
                             .work_ready
                             .wait_timeout(state, Duration::from_millis(50));
                     });
-                    let () = waited;
                     py.check_signals()?;
                 }
             }
@@ -987,7 +980,7 @@ impl State {
             Event::Shape { class, payload } => {
                 self.shapes.insert(class, payload);
             }
-            Event::Closed { code, reason } => return Some(End::ByPeer(code, reason)),
+            Event::Closed { reason, .. } => return Some(End::ByPeer(reason)),
             _ => {}
         }
         None

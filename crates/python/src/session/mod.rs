@@ -68,7 +68,7 @@ fn open(
         limits,
     });
     let link = Link::new(engine, Deframer::new(&limits), channel, peer);
-    let names = names.map_or_else(|| PyDict::new(py).into_any(), |names| names);
+    let names = names.unwrap_or_else(|| PyDict::new(py).into_any());
     Connection::new(link, policy, names.unbind())
 }
 
