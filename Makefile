@@ -21,6 +21,8 @@ endif
 FIRST := $(firstword $(PYTHONS))
 BIN := .venv/$(FIRST)/bin
 RESULTS := target/results
+# A test that hangs where its own limit cannot reach it ends the run, with all stacks printed.
+LONGEST_PYTEST := 900
 
 ifeq ($(FIRST),)
 ifeq ($(filter help clean,$(MAKECMDGOALS)),)
@@ -142,7 +144,7 @@ clippy-%: .venv/%/created
 
 layout-%: .venv/%/created
 	$(call step,$*: struct layouts against the installed headers)
-	@tools/layout-check .venv/$*/bin/python
+	@tools/with-python $* .venv/$*/bin/python tools/layout-check/layout_check.py -q
 
 cargo-test-%: .venv/%/created
 	$(call step,$*: cargo test)
@@ -151,13 +153,14 @@ cargo-test-%: .venv/%/created
 test-%: clippy-% layout-% cargo-test-% .venv/%/dev .venv/%/installed
 	$(call step,$*: pytest)
 	@mkdir -p $(RESULTS); rm -f $(RESULTS)/pytest-$*.xml
-	@.venv/$*/bin/python -I -m pytest --junitxml=$(RESULTS)/pytest-$*.xml $(ARGS)
+	@timeout --signal=ABRT --kill-after=30 $(LONGEST_PYTEST) \
+	    .venv/$*/bin/python -I -m pytest --junitxml=$(RESULTS)/pytest-$*.xml $(ARGS)
 
 # What a user types, with the build backend that pip fetches by itself.
 pip-install: .venv/$(FIRST)/created
 	$(call step,$(FIRST): pip install .)
 	@rm -rf target/pip-install; .venv/$(FIRST)/bin/python -m venv target/pip-install
-	@CARGO_TARGET_DIR=$(CURDIR)/target/$(FIRST) target/pip-install/bin/python -m pip install \
+	@CARGO_TARGET_DIR=$(CURDIR)/target/pip target/pip-install/bin/python -m pip install \
 	    --quiet --disable-pip-version-check .
 	@cd target && pip-install/bin/objspace --version
 	@rm -rf target/pip-install

@@ -1,4 +1,4 @@
-"""Templates of functions that must be Python: their code is copied under the names of remote methods.
+"""Templates of functions that must be Python: their code is copied for remote methods.
 
 Everything else about classes that come from another process is in the compiled half.
 """
@@ -29,7 +29,7 @@ stub = _template()
 
 
 class Quiet:
-    """Stands first among the bases while a remote class is built, so that no `__init_subclass__` runs."""
+    """First among the bases while a remote class is built: no `__init_subclass__` runs then."""
 
     __slots__ = ()
 
@@ -43,8 +43,10 @@ class RemoteField(dataclasses.Field):  # type: ignore[type-arg]
 
     __slots__ = ("_access",)
 
+    _access: Any
+
     @property
-    def default(self) -> Any:  # type: ignore[override]
+    def default(self) -> Any:
         return self._access("get", self.name)
 
     @default.setter

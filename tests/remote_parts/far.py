@@ -63,7 +63,14 @@ class Far:
 
     def cls(self, cls: type) -> Any:
         """The local picture of a class; builtin and standard ones are themselves."""
-        if cls.__module__ in {"builtins", "abc", "enum", "typing", "collections", "collections.abc"}:
+        if cls.__module__ in {
+            "builtins",
+            "abc",
+            "enum",
+            "typing",
+            "collections",
+            "collections.abc",
+        }:
             return cls
         if cls not in self.classes:
             self.classes[cls] = self.build(cls, _parts.describe_class(cls))

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 from far import Far, Token
-
 from objspace._core import _parts
 
 SOME_GLOBAL = 7
@@ -25,7 +24,7 @@ SOME_GLOBAL = 7
 
 def inner(a: int, b: int = 2, *rest: int, k: int = 1, **more: int) -> float:
     values = [a, b]
-    text = "text"
+    text = "text"  # noqa: F841
     return a / (len(values) - 2)  # the line that fails
 
 
@@ -51,7 +50,12 @@ def raised_here(error: BaseException, tb: Any) -> BaseException:
 
 def debugger(tb: Any, *commands: str) -> str:
     out = io.StringIO()
-    debugger = pdb.Pdb(stdin=io.StringIO("\n".join([*commands, "q"]) + "\n"), stdout=out, nosigint=True, readrc=False)
+    debugger = pdb.Pdb(
+        stdin=io.StringIO("\n".join([*commands, "q"]) + "\n"),
+        stdout=out,
+        nosigint=True,
+        readrc=False,
+    )
     debugger.reset()
     debugger.interaction(None, tb)
     return out.getvalue()
@@ -176,7 +180,14 @@ def test_debugger_walks_and_evaluates(far: Far) -> None:
 
 def test_debugger_assigns_nothing_remote(far: Far) -> None:
     error = failure()
-    out = debugger(far.traceback(error), "!a = 3", "p a", "!new = a + 1", "p new, a", "p [v + new for v in (1, 2)]")
+    out = debugger(
+        far.traceback(error),
+        "!a = 3",
+        "p a",
+        "!new = a + 1",
+        "p new, a",
+        "p [v + new for v in (1, 2)]",
+    )
     assert "(Pdb) 3\n" in out
     assert "(4, 3)" in out
     assert innermost(error.__traceback__).f_locals["a"] == 10
@@ -216,7 +227,9 @@ def test_rich_shows_remote_locals(far: Far) -> None:
     error = failure()
     caught = raised_here(error, far.traceback(error))
     out = io.StringIO()
-    shown = rich_traceback.Traceback.from_exception(type(caught), caught, caught.__traceback__, show_locals=True)
+    shown = rich_traceback.Traceback.from_exception(
+        type(caught), caught, caught.__traceback__, show_locals=True
+    )
     console.Console(file=out, width=120).print(shown)
     assert "values = [10, 3]" in out.getvalue()
     assert "return a / (len(values) - 2)" in out.getvalue()
@@ -356,7 +369,7 @@ def test_redacted(far: Far) -> None:
 
 def test_printing_survives_a_lost_connection(far: Far) -> None:
     try:
-        undefined_name  # type: ignore[name-defined]  # noqa: B018, F821
+        undefined_name  # type: ignore[name-defined]
     except NameError as error:
         tb = far.traceback(error)
         far.lost = True
@@ -473,6 +486,12 @@ def test_uncaught(tmp_path: Path) -> None:
         "error = t.failure()\n"
         "raise error.with_traceback(far.traceback(error))\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False
+    )
     assert "return a / (len(values) - 2)" in done.stderr
-    assert done.stderr.index("script.py") < done.stderr.index("in middle") < done.stderr.index("in inner")
+    assert (
+        done.stderr.index("script.py")
+        < done.stderr.index("in middle")
+        < done.stderr.index("in inner")
+    )

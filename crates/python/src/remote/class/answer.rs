@@ -1,8 +1,8 @@
 //! The side where a class lives: what it answers to those who have its picture elsewhere.
-use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple, PyType};
-use pyo3::{PyTypeInfo, intern};
 
 use super::{meta, statics};
 use crate::remote::traceback;
@@ -64,9 +64,7 @@ pub(crate) fn answer<'py>(
         "__contains__" => yes_or_no(py, class.contains(argument(0)?)?),
         "__getitem__" => class.get_item(argument(0)?)?,
         "source" => match name {
-            Some(file) if belongs(class, file)? => {
-                traceback::answer(py, "source", &PyTuple::new(py, [file])?)?
-            }
+            Some(file) if belongs(class, file)? => traceback::text_of(file, None)?,
             _ => none(),
         },
         _ => {
@@ -115,15 +113,30 @@ fn bound<'py>(
 /// Whether a function of the class comes from that file: nobody may ask for others through it.
 fn belongs(class: &Bound<'_, PyType>, file: &Bound<'_, PyString>) -> PyResult<bool> {
     let described = super::describe(class.py(), class)?;
-    let extras = described.get_item(super::shape::EXTRAS)?;
-    for item in extras.cast::<PyTuple>()? {
+    let told = |value: Bound<'_, PyAny>| value.get_item(0).and_then(|name| name.eq(file));
+    for item in described
+        .get_item(super::shape::EXTRAS)?
+        .cast::<PyTuple>()?
+    {
         let (key, value): (String, Bound<'_, PyAny>) = item.extract()?;
-        if key == super::extra::FILE {
-            return value.get_item(0)?.eq(file);
+        if key == super::extra::FILE && told(value)? {
+            return Ok(true);
         }
     }
-    if class.is(PyType::type_object(class.py())) {
-        return Err(PyTypeError::new_err("type has no source"));
+    for attribute in described
+        .get_item(super::shape::ATTRIBUTES)?
+        .cast::<PyTuple>()?
+    {
+        let attribute = attribute.cast_into::<PyTuple>()?;
+        if let Ok(function) = attribute
+            .get_item(2)
+            .and_then(|item| Ok(item.cast_into::<PyTuple>()?))
+            && let Ok(value) = function.get_item(super::function::place::FILE)
+            && !value.is_none()
+            && told(value)?
+        {
+            return Ok(true);
+        }
     }
     Ok(false)
 }

@@ -11,7 +11,6 @@ use super::describe::ABCS;
 use super::function::{self, Maker, annotation, default_of};
 use super::meta::{self, KEY, Record, set_here};
 use super::{extra, flag, kind, shape, statics};
-use crate::remote::traceback::{SourceFile, Stamp, local_name};
 
 /// Makes the class that `description` describes (see [`super::shape`]).
 ///
@@ -54,7 +53,12 @@ pub(crate) fn build<'py>(
         globals,
         module: module.clone(),
         qualname: qualname.clone(),
-        file: file(py, extras.get(extra::FILE), access, label)?,
+        file: match extras.get(extra::FILE) {
+            Some(told) => function::file_here(told, access, label)?,
+            None => PyString::new(py, &format!("<remote class [{label}]>")),
+        },
+        access,
+        label,
     };
     let builder = Builder {
         py,
@@ -92,7 +96,7 @@ fn visible<'py>(description: &Bound<'py, PyTuple>, flags: u32) -> PyResult<Bound
     let told = description.get_item(shape::METACLASS)?;
     if !told.is_none() {
         let told = told.cast_into::<PyType>()?;
-        if statics::flags(&told) & pyo3::ffi::Py_TPFLAGS_TYPE_SUBCLASS as u64 == 0 {
+        if statics::flags(&told) & pyo3::ffi::Py_TPFLAGS_TYPE_SUBCLASS == 0 {
             return Err(PyTypeError::new_err(format!(
                 "{} is not a metaclass",
                 told.qualname()?.to_string_lossy()
@@ -109,28 +113,10 @@ fn visible<'py>(description: &Bound<'py, PyTuple>, flags: u32) -> PyResult<Bound
     }
 }
 
-/// The name of the class's file here.
-fn file<'py>(
-    py: Python<'py>,
-    told: Option<&Bound<'py, PyAny>>,
-    access: &Bound<'py, PyAny>,
-    label: &str,
-) -> PyResult<Bound<'py, PyString>> {
-    let Some(told) = told else {
-        return Ok(PyString::new(py, &format!("<remote class [{label}]>")));
-    };
-    let (file, stamp): (String, Option<Stamp>) = told.extract()?;
-    let source = || {
-        let subject = PyString::new(py, &file).into_any().unbind();
-        Py::new(py, SourceFile::new(access.clone().unbind(), subject, None))
-    };
-    local_name(py, &file, stamp, label, Some(source))
-}
-
 struct Builder<'a, 'py> {
     py: Python<'py>,
     access: &'a Bound<'py, PyAny>,
-    maker: Maker<'py>,
+    maker: Maker<'a, 'py>,
     flags: u32,
     name: &'a str,
 }
@@ -357,17 +343,13 @@ impl<'py> Builder<'_, 'py> {
         } else {
             module.getattr("Field")?
         };
-        let (init, repr, hash, compare, kw_only): (
-            Bound<'py, PyAny>,
-            Bound<'py, PyAny>,
-            Bound<'py, PyAny>,
-            Bound<'py, PyAny>,
-            Bound<'py, PyAny>,
-        ) = item.get_item(4)?.extract()?;
+        let bits = item.get_item(4)?.cast_into::<PyTuple>()?;
+        let [init, repr, hash, compare, kw_only] =
+            [0, 1, 2, 3, 4].map(|index| bits.get_item(index));
         let metadata = PyDict::from_sequence(&item.get_item(5)?)?;
         let default = default_of(default.as_any())?.unwrap_or_else(|| missing.clone());
         let field = class.call1((
-            default, factory, init, repr, hash, compare, metadata, kw_only,
+            default, factory, init?, repr?, hash?, compare?, metadata, kw_only?,
         ))?;
         if remote {
             field.setattr("_access", self.access)?;
@@ -396,7 +378,7 @@ impl<'py> Builder<'_, 'py> {
             set_here(class, intern!(py, "__slots__").as_any(), Some(shown))?;
         }
         if self.has(flag::ABC) {
-            meta::abc_init(class)?;
+            meta::abc_registry(class)?;
         }
         if let Some(names) = extras.get(extra::ABSTRACT) {
             let names = PyFrozenSet::new(py, names.cast::<PyTuple>()?)?;

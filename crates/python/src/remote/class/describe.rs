@@ -66,13 +66,14 @@ pub(crate) fn describe<'py>(
         module: module.clone().map(Bound::into_any),
         file: None,
     };
+    let slotted = dict.contains(intern!(py, "__slots__"))?;
     let mut attributes = Vec::new();
     for (name, value) in &dict {
         let Ok(name) = name.cast_into::<PyString>() else {
             continue;
         };
         let Ok(text) = name.to_str() else { continue };
-        if TOLD.contains(&text) || (statics::is_member(&value) && statics::is_heap(class)) {
+        if TOLD.contains(&text) || (slotted && statics::is_member(&value)) {
             continue;
         }
         let member = match &members {
@@ -148,26 +149,20 @@ fn facts(class: &Bound<'_, PyType>, dict: &Bound<'_, PyDict>) -> PyResult<u32> {
     };
     note(
         flag::EXCEPTION,
-        bits & ffi::Py_TPFLAGS_BASE_EXC_SUBCLASS as u64 != 0,
+        bits & ffi::Py_TPFLAGS_BASE_EXC_SUBCLASS != 0,
     );
-    note(
-        flag::ABSTRACT,
-        bits & ffi::Py_TPFLAGS_IS_ABSTRACT as u64 != 0,
-    );
-    note(flag::SEQUENCE, bits & ffi::Py_TPFLAGS_SEQUENCE as u64 != 0);
-    note(flag::MAPPING, bits & ffi::Py_TPFLAGS_MAPPING as u64 != 0);
-    note(
-        flag::METACLASS,
-        bits & ffi::Py_TPFLAGS_TYPE_SUBCLASS as u64 != 0,
-    );
-    note(flag::FINAL, bits & ffi::Py_TPFLAGS_BASETYPE as u64 == 0);
+    note(flag::ABSTRACT, bits & ffi::Py_TPFLAGS_IS_ABSTRACT != 0);
+    note(flag::SEQUENCE, bits & ffi::Py_TPFLAGS_SEQUENCE != 0);
+    note(flag::MAPPING, bits & ffi::Py_TPFLAGS_MAPPING != 0);
+    note(flag::METACLASS, bits & ffi::Py_TPFLAGS_TYPE_SUBCLASS != 0);
+    note(flag::FINAL, bits & ffi::Py_TPFLAGS_BASETYPE == 0);
     note(flag::OWN_NEW, dict.contains("__new__")?);
     note(flag::DATACLASS, dict.contains("__dataclass_fields__")?);
     // SAFETY: reading a field of a live, ready type object.
     let offset = unsafe { (*class.as_type_ptr()).tp_dictoffset };
     note(
         flag::DICT,
-        offset != 0 || bits & ffi::Py_TPFLAGS_MANAGED_DICT as u64 != 0,
+        offset != 0 || bits & ffi::Py_TPFLAGS_MANAGED_DICT != 0,
     );
     Ok(flags)
 }
@@ -180,14 +175,14 @@ fn attribute<'py>(
     around: &mut Around<'py>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = name.py();
-    let plain = |kind: u8| Ok((name, kind).into_pyobject(py)?);
+    let plain = |kind: u8| (name, kind).into_pyobject(py);
     if let Ok(function) = value.cast_exact::<PyFunction>() {
-        return Ok((
+        return (
             name,
             kind::METHOD,
             function::describe(function, text, around)?,
         )
-            .into_pyobject(py)?);
+            .into_pyobject(py);
     }
     let wrapped = |wrapper: &Bound<'py, PyAny>| wrapper.getattr(intern!(py, "__func__"));
     let for_class = is_builtin(value, "classmethod")?;
@@ -205,7 +200,7 @@ fn attribute<'py>(
             Ok(function) => function::describe(function, text, around)?,
             Err(_) => function::describe_native(&inner, text)?,
         };
-        return Ok((name, kind, described).into_pyobject(py)?);
+        return (name, kind, described).into_pyobject(py);
     }
     if let Some((getter, setter, deleter, doc)) = property(value)? {
         let getter = match getter.cast_exact::<PyFunction>() {
@@ -220,26 +215,26 @@ fn attribute<'py>(
             !deleter.is_none(),
             doc,
         );
-        return Ok(described.into_pyobject(py)?);
+        return described.into_pyobject(py);
     }
     if let Some(described) = native(value, text)? {
-        return Ok((name, kind::METHOD, described).into_pyobject(py)?);
+        return (name, kind::METHOD, described).into_pyobject(py);
     }
     let dunder = text.starts_with("__") && text.ends_with("__");
     if dunder
         && (value.is_none()
             || matches!(text, "__firstlineno__" | "__static_attributes__") && is_plain(value))
     {
-        return Ok((name, kind::CONSTANT, value).into_pyobject(py)?);
+        return (name, kind::CONSTANT, value).into_pyobject(py);
     }
     if text == "__new__" {
         // A `__new__` of C.
-        return Ok((
+        return (
             name,
             kind::STATICMETHOD,
             function::describe_native(value, text)?,
         )
-            .into_pyobject(py)?);
+            .into_pyobject(py);
     }
     let (gets, sets) = statics::descriptor(value);
     if gets || sets {
@@ -248,7 +243,7 @@ fn attribute<'py>(
         } else {
             value.getattr(intern!(py, "__doc__")).ok()
         };
-        return Ok((name, kind::DESCRIPTOR, sets, string(doc)).into_pyobject(py)?);
+        return (name, kind::DESCRIPTOR, sets, string(doc)).into_pyobject(py);
     }
     if let Ok(class) = value.cast::<PyType>()
         && class.qualname()?.to_string_lossy() == format!("{}.{text}", around.qualname)
@@ -364,7 +359,6 @@ fn extras<'py>(
     }
     if let Some(names) = dict.get_item("__abstractmethods__")?
         && let Ok(names) = names.cast_exact::<pyo3::types::PyFrozenSet>()
-        && !names.is_empty()
     {
         extras.push((extra::ABSTRACT, PyTuple::new(py, names)?.into_any()));
     }

@@ -10,6 +10,7 @@ use pyo3::{PyTypeInfo, intern};
 
 use super::statics;
 use crate::remote::plain::{Text, is_plain};
+use crate::remote::traceback::{SourceFile, Stamp, local_name, stamp_of};
 
 /// Positions in the description of a function.
 pub(super) mod place {
@@ -25,7 +26,7 @@ pub(super) mod place {
     /// `None` if it is the class's.
     pub(in super::super) const MODULE: usize = 6;
     pub(in super::super) const LINE: usize = 7;
-    /// `None` if it is the class's.
+    /// `(file, stamp)`, or `None` if it is the class's.
     pub(in super::super) const FILE: usize = 8;
     pub(in super::super) const TEXT_SIGNATURE: usize = 9;
     pub(in super::super) const LEN: usize = 10;
@@ -77,7 +78,8 @@ pub(super) fn describe<'py>(
     let file = if around.file.get_or_insert_with(|| file.clone()) == &file {
         None
     } else {
-        Some(file)
+        let stamp = stamp_of(&file);
+        Some((file, stamp))
     };
     let doc = function.getattr(intern!(py, "__doc__"))?;
     let doc = Some(doc).filter(|doc| doc.is_instance_of::<PyString>());
@@ -266,9 +268,14 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
                 }
     }
     if let Ok(class) = value.cast::<PyType>() {
-        return class_text(class);
+        return Ok(format!("<class '{}'>", class_text(class)?));
     }
-    if is_safe(value, 4) {
+    let class = statics::true_type(value);
+    if is_safe(value, 4)
+        || class
+            .module()
+            .is_ok_and(|module| module == "dataclasses" || module == "typing")
+    {
         return Ok(value.repr()?.to_string_lossy().into_owned());
     }
     if value.is_exact_instance_of::<PyFunction>() {
@@ -278,8 +285,33 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
             name.cast::<PyString>()?.to_string_lossy()
         ));
     }
-    let class = statics::true_type(value);
+    if let Some(text) = member_text(value, &class)? {
+        return Ok(text);
+    }
     Ok(format!("<{} object>", class_text(&class)?))
+}
+
+/// What an enum's member shows, read from its dict.
+fn member_text(value: &Bound<'_, PyAny>, class: &Bound<'_, PyType>) -> PyResult<Option<String>> {
+    let meta = statics::true_type(class.as_any());
+    if !meta.mro().contains(super::meta::enum_meta(value.py())?)? {
+        return Ok(None);
+    }
+    let (name, inner) = (
+        statics::instance_entry(value, "_name_")?,
+        statics::instance_entry(value, "_value_")?,
+    );
+    let (Some(name), Some(inner)) = (name, inner.filter(is_plain)) else {
+        return Ok(None);
+    };
+    let name = name
+        .cast::<PyString>()
+        .map_or_else(|_| "?".into(), |name| name.to_string_lossy());
+    Ok(Some(format!(
+        "<{}.{name}: {}>",
+        class.qualname()?.to_string_lossy(),
+        inner.repr()?.to_string_lossy()
+    )))
 }
 
 fn class_text(class: &Bound<'_, PyType>) -> PyResult<String> {
@@ -295,7 +327,8 @@ fn class_text(class: &Bound<'_, PyType>) -> PyResult<String> {
 }
 
 /// An annotation as a tuple: `("value", plain)`, `("class", builtin class)`, `("generic", origin,
-/// arguments)`, `("union", members)` or `("text", what repr would show)`. No annotation is `()`.
+/// arguments)`, `("union", members)`, `("typing", name)`, `("typing of", name, arguments)` or
+/// `("text", what repr would show)`. No annotation is `()`.
 pub(super) fn annotated<'py>(value: &Bound<'py, PyAny>, depth: u8) -> PyResult<Bound<'py, PyAny>> {
     static UNION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = value.py();
@@ -312,7 +345,10 @@ pub(super) fn annotated<'py>(value: &Bound<'py, PyAny>, depth: u8) -> PyResult<B
     if is_plain(value) {
         return Ok(("value", value).into_pyobject(py)?.into_any());
     }
-    if let Ok(class) = value.cast_exact::<PyType>() {
+    if let Some(name) = typing_name(value)? {
+        return Ok(("typing", name).into_pyobject(py)?.into_any());
+    }
+    if let Ok(class) = value.cast::<PyType>() {
         if !statics::is_heap(class) && class.module().is_ok_and(|module| module == "builtins") {
             return Ok(("class", class).into_pyobject(py)?.into_any());
         }
@@ -331,14 +367,60 @@ pub(super) fn annotated<'py>(value: &Bound<'py, PyAny>, depth: u8) -> PyResult<B
                 .into_any());
         }
     }
-    // The typing module's own objects show themselves; anything else is told by its class.
     let class = statics::true_type(value);
-    let text = if class.module().is_ok_and(|module| module == "typing") {
-        value.repr()?.to_string_lossy().into_owned()
+    if depth < 8 && class.module().is_ok_and(|module| module == "typing") {
+        let origin = statics::instance_entry(value, "__origin__")?;
+        let arguments = statics::instance_entry(value, "__args__")?;
+        if let (Some(origin), Some(arguments)) = (
+            origin,
+            arguments.filter(|found| found.is_exact_instance_of::<PyTuple>()),
+        ) {
+            let name = match typing_name(&origin)? {
+                Some(name) => Some(name),
+                // `List` of `list`.
+                None => statics::instance_entry(value, "_name")?
+                    .and_then(|name| name.extract::<String>().ok())
+                    .filter(|name| is_typing(py, name) && name != "Callable"),
+            };
+            if let Some(name) = name {
+                return Ok(("typing of", name, inner(arguments)?)
+                    .into_pyobject(py)?
+                    .into_any());
+            }
+        }
+    }
+    Ok(("text", text_of(value)?).into_pyobject(py)?.into_any())
+}
+
+/// The name of an object that the typing module exports.
+fn typing_name(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    let py = value.py();
+    let name = if let Ok(class) = value.cast::<PyType>() {
+        class.name()?.to_string_lossy().into_owned()
+    } else if statics::true_type(value)
+        .module()
+        .is_ok_and(|module| module == "typing")
+    {
+        match statics::instance_entry(value, "_name")? {
+            Some(name) => name.extract().unwrap_or_default(),
+            // Special forms have slots.
+            None => value
+                .getattr_opt("_name")?
+                .and_then(|name| name.extract().ok())
+                .unwrap_or_default(),
+        }
     } else {
-        text_of(value)?
+        return Ok(None);
     };
-    Ok(("text", text).into_pyobject(py)?.into_any())
+    let same = is_typing(py, &name) && py.import("typing")?.getattr(&*name)?.is(value);
+    Ok(same.then_some(name))
+}
+
+/// Whether the typing module exports that name.
+fn is_typing(py: Python<'_>, name: &str) -> bool {
+    py.import("typing")
+        .and_then(|typing| typing.getattr("__all__")?.contains(name))
+        .unwrap_or(false)
 }
 
 /// The annotation that a tuple of [`annotated`] stands for; `None` for no annotation.
@@ -388,6 +470,25 @@ pub(super) fn annotation<'py>(
                 }
             }
         }
+        "typing" | "typing of" => {
+            let name: String = value.extract()?;
+            if !is_typing(py, &name) {
+                return Err(PyValueError::new_err(
+                    "an annotation names what typing does not have",
+                ));
+            }
+            let found = py.import("typing")?.getattr(&*name)?;
+            if tag == "typing" {
+                found
+            } else {
+                // A member that is a text may not be taken.
+                let arguments = PyTuple::new(py, inner(&described.get_item(2)?)?)?;
+                match found.get_item(&arguments) {
+                    Ok(made) => made,
+                    Err(_) => Bound::new(py, Text(format!("typing.{name}[...]")))?.into_any(),
+                }
+            }
+        }
         _ => Bound::new(py, Text(value.extract()?))?.into_any(),
     }))
 }
@@ -407,15 +508,17 @@ pub(super) fn default_of<'py>(
 }
 
 /// How stubs are made for one class.
-pub(super) struct Maker<'py> {
+pub(super) struct Maker<'a, 'py> {
     pub(super) globals: Bound<'py, PyDict>,
     pub(super) module: Bound<'py, PyAny>,
     pub(super) qualname: String,
     /// The name of the class's file here.
     pub(super) file: Bound<'py, PyString>,
+    pub(super) access: &'a Bound<'py, PyAny>,
+    pub(super) label: &'a str,
 }
 
-impl<'py> Maker<'py> {
+impl<'py> Maker<'_, 'py> {
     /// A function that answers `target(operation, name, *args, **kwargs)` and looks like the one
     /// described.
     pub(super) fn stub(
@@ -453,7 +556,11 @@ impl<'py> Maker<'py> {
         let fields = PyDict::new(py);
         fields.set_item(intern!(py, "co_name"), &own_name)?;
         fields.set_item(intern!(py, "co_qualname"), &qualname)?;
-        fields.set_item(intern!(py, "co_filename"), &self.file)?;
+        let file = match item(place::FILE)? {
+            Some(told) if !told.is_none() => file_here(&told, self.access, self.label)?,
+            _ => self.file.clone(),
+        };
+        fields.set_item(intern!(py, "co_filename"), file)?;
         fields.set_item(intern!(py, "co_firstlineno"), line.max(1))?;
         if flags & KINDS != 0 {
             let usual: u32 = blank.bind(py).getattr(intern!(py, "co_flags"))?.extract()?;
@@ -489,6 +596,21 @@ impl<'py> Maker<'py> {
         }
         Ok(function)
     }
+}
+
+/// The name here of a file that functions of a remote class come from, told as `(file, stamp)`.
+pub(super) fn file_here<'py>(
+    told: &Bound<'py, PyAny>,
+    access: &Bound<'py, PyAny>,
+    label: &str,
+) -> PyResult<Bound<'py, PyString>> {
+    let py = told.py();
+    let (file, stamp): (String, Option<Stamp>) = told.extract()?;
+    let source = || {
+        let name = PyString::new(py, &file).unbind();
+        Py::new(py, SourceFile::of_class(access.clone().unbind(), name))
+    };
+    local_name(py, &file, stamp, label, Some(source))
 }
 
 fn closure<'py>(
@@ -542,27 +664,37 @@ fn new_function<'py>(
 
 /// Gives a stub its `__signature__` and `__annotations__`.
 fn sign<'py>(function: &Bound<'py, PyAny>, described: &Bound<'py, PyTuple>) -> PyResult<()> {
-    static INSPECT: PyOnceLock<(Py<PyAny>, Py<PyAny>, [Py<PyAny>; 5])> = PyOnceLock::new();
+    /// `Signature`, `Parameter` and the kinds of parameters.
+    struct Inspect {
+        signature: Py<PyAny>,
+        parameter: Py<PyAny>,
+        kinds: [Py<PyAny>; 5],
+    }
+    static INSPECT: PyOnceLock<Inspect> = PyOnceLock::new();
     let py = function.py();
     let parameters = described.get_item(place::PARAMETERS)?;
     if parameters.is_none() {
         return Ok(());
     }
-    let (signature, parameter, kinds) = INSPECT.get_or_try_init(py, || {
+    let Inspect {
+        signature,
+        parameter,
+        kinds,
+    } = INSPECT.get_or_try_init(py, || {
         let inspect = py.import("inspect")?;
         let parameter = inspect.getattr("Parameter")?;
         let kind = |name: &str| parameter.getattr(name).map(Bound::unbind);
-        Ok::<_, PyErr>((
-            inspect.getattr("Signature")?.unbind(),
-            parameter.clone().unbind(),
-            [
+        Ok::<_, PyErr>(Inspect {
+            signature: inspect.getattr("Signature")?.unbind(),
+            kinds: [
                 kind("POSITIONAL_ONLY")?,
                 kind("POSITIONAL_OR_KEYWORD")?,
                 kind("VAR_POSITIONAL")?,
                 kind("KEYWORD_ONLY")?,
                 kind("VAR_KEYWORD")?,
             ],
-        ))
+            parameter: parameter.unbind(),
+        })
     })?;
     let annotations = PyDict::new(py);
     let list = PyList::empty(py);

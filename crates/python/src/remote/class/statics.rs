@@ -53,14 +53,14 @@ pub(crate) fn lookup<'py>(
 }
 
 /// The flags of a type.
-pub(crate) fn flags(class: &Bound<'_, PyType>) -> u64 {
+pub(crate) fn flags(class: &Bound<'_, PyType>) -> std::ffi::c_ulong {
     // SAFETY: a live type object.
-    unsafe { pyo3::ffi::PyType_GetFlags(class.as_type_ptr()) as u64 }
+    unsafe { pyo3::ffi::PyType_GetFlags(class.as_type_ptr()) }
 }
 
 /// Whether a class was made at run time (by Python code or a heap type of C).
 pub(crate) fn is_heap(class: &Bound<'_, PyType>) -> bool {
-    flags(class) & pyo3::ffi::Py_TPFLAGS_HEAPTYPE as u64 != 0
+    flags(class) & pyo3::ffi::Py_TPFLAGS_HEAPTYPE != 0
 }
 
 /// The nearest base that is a static type of C.

@@ -27,13 +27,13 @@ pub(crate) fn answer<'py>(
         }
         "global" => {
             let name = arguments.get_item(1)?;
-            let globals = subject.getattr("f_globals")?;
-            globals
-                .cast::<PyDict>()?
-                .get_item(&name)?
-                .ok_or_else(|| source::missing(&name))
+            // A KeyError is the answer for a name that is not there; of a proxy it is the owner's.
+            subject.getattr("f_globals")?.get_item(name)
         }
-        "source" => Ok(source::text(py, &subject)?.unwrap_or_else(|| py.None().into_bound(py))),
+        "source" => {
+            let file = subject.getattr("f_code")?.getattr("co_filename")?;
+            source::text_of(file.cast()?, Some(&subject.getattr("f_globals")?))
+        }
         _ => Err(PyValueError::new_err(format!(
             "no request {operation:?} about a frame"
         ))),

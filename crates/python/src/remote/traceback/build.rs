@@ -61,16 +61,7 @@ fn picture<'py>(
     let redacted = frame.is_none();
 
     // The line cache may keep its fetcher for long, so that one is not told of the frame.
-    let source = || {
-        Py::new(
-            py,
-            SourceFile::new(
-                access.clone().unbind(),
-                file.clone().into_any().unbind(),
-                None,
-            ),
-        )
-    };
+    let source = || Py::new(py, SourceFile::for_cache(access.clone().unbind(), &frame)?);
     let name = local_name(
         py,
         &file.to_string_lossy(),
@@ -88,10 +79,10 @@ fn picture<'py>(
         intern!(py, "__builtins__"),
         py.import(intern!(py, "builtins"))?,
     )?;
-    let loader = SourceFile::new(
+    let loader = SourceFile::of_frame(
         access.clone().unbind(),
         frame.clone().unbind(),
-        Some(entry.clone().unbind()),
+        entry.clone().unbind(),
     );
     globals.set_item(intern!(py, "__loader__"), Py::new(py, loader)?)?;
 

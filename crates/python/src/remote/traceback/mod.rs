@@ -13,7 +13,7 @@
 //!
 //! [`answer`] performs these on the side where the frame lives. Nothing is ever asked while a
 //! traceback is built. `access` outlives the exception (the line cache keeps it until the source was
-//! looked at), so it should hold its session weakly.
+//! looked at, the frame it does not keep), so it should hold its session weakly.
 //!
 //! What this is not: no session, no encoding; the caller carries the tuples.
 
@@ -27,7 +27,7 @@ pub(crate) use answer::answer;
 pub(crate) use build::{build, is_redacted};
 pub(crate) use describe::describe;
 pub(crate) use locals::RemoteLocals;
-pub(crate) use source::{SourceFile, Stamp, local_name, stamp_of};
+pub(crate) use source::{SourceFile, Stamp, local_name, stamp_of, text_of};
 
 /// Positions in an entry of a traceback.
 pub(crate) mod entry {

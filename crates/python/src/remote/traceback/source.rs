@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use pyo3::exceptions::{PyKeyError, PyOSError, PyTypeError};
+use pyo3::exceptions::{PyKeyError, PyOSError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
 /// Size and time of last change of a file, in bytes and nanoseconds.
@@ -33,18 +33,47 @@ pub(crate) fn stamp_of(file: &str) -> Option<Stamp> {
 #[pyclass(module = "objspace", frozen)]
 pub(crate) struct SourceFile {
     access: Py<PyAny>,
-    /// What the other side is asked about: a frame, or a file name.
-    subject: Py<PyAny>,
+    subject: Subject,
     /// The entry that the frame was built from; `None` for files of classes.
     pub(super) entry: Option<Py<PyTuple>>,
 }
 
+/// What the other side is asked about.
+enum Subject {
+    /// A frame, in the frame's own globals.
+    Frame(Py<PyAny>),
+    /// A frame as the line cache knows it: that keeps nothing alive over there.
+    Weak(Py<PyAny>),
+    /// A file's name.
+    Name(Py<PyString>),
+}
+
 impl SourceFile {
-    pub(crate) fn new(access: Py<PyAny>, subject: Py<PyAny>, entry: Option<Py<PyTuple>>) -> Self {
+    /// The loader in the globals of the frame that is built from `entry`.
+    pub(super) fn of_frame(access: Py<PyAny>, frame: Py<PyAny>, entry: Py<PyTuple>) -> Self {
         Self {
             access,
+            subject: Subject::Frame(frame),
+            entry: Some(entry),
+        }
+    }
+
+    /// The fetcher of a frame's file, which works as long as the frame is held by somebody.
+    pub(super) fn for_cache(access: Py<PyAny>, frame: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let subject = Subject::Weak(PyWeakrefReference::new(frame)?.into_any().unbind());
+        Ok(Self {
+            access,
             subject,
-            entry,
+            entry: None,
+        })
+    }
+
+    /// The fetcher of a class's file.
+    pub(crate) fn of_class(access: Py<PyAny>, name: Py<PyString>) -> Self {
+        Self {
+            access,
+            subject: Subject::Name(name),
+            entry: None,
         }
     }
 }
@@ -59,9 +88,17 @@ impl SourceFile {
         name: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = name;
+        let subject = match &self.subject {
+            Subject::Frame(frame) => frame.bind(py).clone(),
+            Subject::Weak(frame) => frame.bind(py).call0()?,
+            Subject::Name(name) => name.bind(py).clone().into_any(),
+        };
+        if subject.is_none() {
+            return Ok(subject);
+        }
         self.access
             .bind(py)
-            .call1(("source", &self.subject))
+            .call1(("source", subject))
             .or_else(|error| {
                 // linecache goes on without lines after these two; whoever prints a traceback must not
                 // fail because the other side is gone.
@@ -83,7 +120,10 @@ impl SourceFile {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.access)?;
-        visit.call(&self.subject)?;
+        match &self.subject {
+            Subject::Frame(subject) | Subject::Weak(subject) => visit.call(subject)?,
+            Subject::Name(_) => {}
+        }
         visit.call(&self.entry)
     }
 }
@@ -157,10 +197,11 @@ pub(crate) fn local_name<'py>(
     Ok(PyString::new(py, &name))
 }
 
-/// Who registered lines under a name with `linecache`, and of which state of the file.
-fn registered() -> MutexGuard<'static, HashMap<String, (String, Option<Stamp>)>> {
-    static REGISTERED: LazyLock<Mutex<HashMap<String, (String, Option<Stamp>)>>> =
-        LazyLock::new(Mutex::default);
+/// By name: who registered lines with `linecache`, and of which state of the file.
+type Registry = HashMap<String, (String, Option<Stamp>)>;
+
+fn registered() -> MutexGuard<'static, Registry> {
+    static REGISTERED: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
     REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -173,35 +214,28 @@ fn free(cache: &Bound<'_, PyDict>, file: &str, label: &str) -> PyResult<bool> {
     }
 }
 
-/// The text of a frame's file, or of a file by name, as `linecache` has it here.
-pub(super) fn text<'py>(
-    py: Python<'py>,
-    subject: &Bound<'py, PyAny>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
+/// The text of a file as `linecache` has it here; `globals` are those of a frame of it, if known.
+pub(crate) fn text_of<'py>(
+    file: &Bound<'py, PyString>,
+    globals: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = file.py();
     let module = py.import("linecache")?;
-    let code = subject.getattr_opt("f_code")?;
-    let file = code.map_or_else(|| Ok(subject.clone()), |code| code.getattr("co_filename"))?;
-    if !file.is_instance_of::<PyString>() {
-        return Err(PyTypeError::new_err(
-            "the source of a file is asked for by its name or by a frame",
-        ));
-    }
     // With both sides in one process the cache may hold the very fetcher that is asking.
     let cache = linecache(py)?;
-    if let Some(entry) = cache.get_item(&file)?
+    if let Some(entry) = cache.get_item(file)?
         && entry
             .cast::<PyTuple>()
             .is_ok_and(|entry| entry.iter().any(|item| item.is_instance_of::<SourceFile>()))
     {
-        cache.del_item(&file)?;
+        cache.del_item(file)?;
     }
-    module.call_method1("checkcache", (&file,))?;
-    let globals = subject.getattr_opt("f_globals")?;
+    module.call_method1("checkcache", (file,))?;
     let lines = module.call_method1("getlines", (file, globals))?;
     if lines.is_empty()? {
-        return Ok(None);
+        return Ok(py.None().into_bound(py));
     }
-    Ok(Some(PyString::new(py, "").call_method1("join", (lines,))?))
+    PyString::new(py, "").call_method1("join", (lines,))
 }
 
 /// A name that a frame's globals lack.
