@@ -82,6 +82,11 @@ impl SourceFile {
 
 #[pymethods]
 impl SourceFile {
+    /// Tells the printer of uncaught errors that the frame stands for one elsewhere.
+    #[classattr]
+    #[pyo3(name = "is_remote")]
+    const IS_REMOTE: bool = true;
+
     /// The text of the file, fetched from the other side; `None` if it has none.
     #[pyo3(signature = (name=None))]
     fn get_source<'py>(
@@ -191,6 +196,12 @@ pub(crate) fn local_name<'py>(
     let current = registered()
         .get(&name)
         .is_some_and(|known| *known == (label.to_owned(), stamp));
+    static PRINTER: PyOnceLock<()> = PyOnceLock::new();
+    PRINTER.get_or_try_init(py, || {
+        py.import("objspace._stubs")?
+            .call_method0("install_printer")
+            .map(drop)
+    })?;
     // Lines that were fetched stay; a fetcher is replaced, for its session may be gone.
     let fetched = cache
         .get_item(&name)?
