@@ -8,6 +8,7 @@
 >>> server.close()
 """
 
+import objspace.distributed as distributed
 from objspace._core import (
     ConnectionLost,
     ObjectNotFound,
@@ -17,9 +18,8 @@ from objspace._core import (
     __version__,
     connect,
 )
-import objspace.distributed as distributed
-from objspace._spawn import Child, spawn
 from objspace._serve import serve
+from objspace._spawn import Child, spawn
 
 __all__ = [
     "Child",
@@ -30,6 +30,7 @@ __all__ = [
     "Server",
     "__version__",
     "connect",
+    "distributed",
     "serve",
     "spawn",
 ]

@@ -27,7 +27,7 @@ class _Names(Mapping[str, object]):
         return self.namespace[name]
 
     def __contains__(self, name: object) -> bool:
-        return name == "__setup__" or name in self.namespace and not str(name).startswith("__")
+        return name == "__setup__" or (name in self.namespace and not str(name).startswith("__"))
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self.namespace if not name.startswith("__"))
@@ -40,7 +40,10 @@ def main(arguments: list[str]) -> int:
     """Run the setup when asked to, and serve until the parent leaves."""
     read_fd, write_fd, setup = int(arguments[0]), int(arguments[1]), str(json.loads(arguments[2]))
     main_module = sys.modules["__main__"].__dict__
-    namespace: dict[str, object] = {"__name__": "__main__", "__builtins__": main_module["__builtins__"]}
+    namespace: dict[str, object] = {
+        "__name__": "__main__",
+        "__builtins__": main_module["__builtins__"],
+    }
     names = _Names(namespace)
 
     def run_setup() -> None:

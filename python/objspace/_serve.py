@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from objspace._core import Policy, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def serve(names: Mapping[str, object], url: str, *, policy: Policy | None = None) -> None:

@@ -7,10 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from objspace._core import Policy, RemoteView, Session, session_over_fds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
 
 _GRACE = 10.0
 
@@ -18,8 +21,8 @@ _GRACE = 10.0
 class Child:
     """A child process and its session. As a context manager it gives the child's `RemoteView`.
 
-    `remote` is that view, `session` the session, `process` the `subprocess.Popen`. `close()` ends the
-    session, waits for the child and ends it if it does not leave by itself.
+    `remote` is that view, `session` the session, `process` the `subprocess.Popen`. `close()` ends
+    the session, waits for the child and ends it if it does not leave by itself.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], session: Session) -> None:
@@ -62,9 +65,10 @@ def spawn(
 ) -> Child:
     """Start a Python as a child process, run `setup` in it, and share the names that `setup` binds.
 
-    `python` is the interpreter (this one unless given), which must have objspace installed; `env` is
-    added to the environment; `exported_names` is what the child may ask for by name; `policy` is what
-    the child may do with objects of this process (`Policy.full()` unless given: it is your child).
+    `python` is the interpreter (this one unless given), which must have objspace installed; `env`
+    is added to the environment; `exported_names` is what the child may ask for by name; `policy` is
+    what the child may do with objects of this process (`Policy.full()` unless given: it is your
+    child).
 
     Raises `OSError` if the interpreter cannot be started, and what `setup` raised if it failed.
     """

@@ -23,7 +23,7 @@ def test_demo():
     )
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stdout + done.stderr
     assert "What went over the wire" in done.stdout
-    assert "the index copied whole" in done.stdout
+    assert "the whole index copied" in done.stdout
     assert "both processes have ended" in done.stdout
     assert "parsed" in done.stderr
 

@@ -8,9 +8,8 @@ import sys
 import threading
 import time
 
-import pytest
-
 import objspace
+import pytest
 from objspace.distributed import ConnectionLost, ObjectNotFound, Session, pair, session_of
 
 SETUP = """
@@ -54,7 +53,7 @@ def test_names_are_listed_and_missing_ones_say_what_there_is(link):
     session = session_of(remote)
     assert "numbers" in dir(remote)
     assert "table" in session.remote_keys()
-    with pytest.raises(ObjectNotFound, match="nothing_like_it.*numbers"):
+    with pytest.raises(ObjectNotFound, match=r"nothing_like_it.*numbers"):
         session.get_remote("nothing_like_it")
     with pytest.raises(AttributeError, match="nothing_like_it"):
         remote.nothing_like_it
@@ -66,7 +65,7 @@ def test_containers_have_their_true_types(link):
     assert isinstance(remote.table, dict)
     assert sorted(remote.numbers) == [1, 2, 3]
     assert remote.numbers == [3, 1, 2]
-    assert [3, 1, 2] == remote.numbers
+    assert remote.numbers == [3, 1, 2]
     assert remote.table["b"][1] == 2
     assert type(remote.make) is type(lambda: 0)
 
@@ -82,9 +81,37 @@ def test_the_same_object_has_the_same_proxy_while_one_is_alive(link):
 @pytest.mark.parametrize(
     "value",
     [
-        None, True, False, 0, -1, 63, 64, 2**63, -(2**63), 2**63 - 1, 10**40, -(10**40), 1.5, float("inf"),
-        2 - 3j, "", "text", "ü€😀", "\ud800", b"", b"bytes" * 40_000, ..., NotImplemented, (), (1, (2, "x")),
-        frozenset({1, 2}), slice(1, None, 2), range(3, 9, 2), int, ValueError, len,
+        None,
+        True,
+        False,
+        0,
+        -1,
+        63,
+        64,
+        2**63,
+        -(2**63),
+        2**63 - 1,
+        10**40,
+        -(10**40),
+        1.5,
+        float("inf"),
+        2 - 3j,
+        "",
+        "text",
+        "ü€😀",
+        "\ud800",
+        b"",
+        b"bytes" * 40_000,
+        ...,
+        NotImplemented,
+        (),
+        (1, (2, "x")),
+        frozenset({1, 2}),
+        slice(1, None, 2),
+        range(3, 9, 2),
+        int,
+        ValueError,
+        len,
     ],
     ids=lambda value: repr(value)[:20],
 )
@@ -108,7 +135,7 @@ def test_standard_library_values_are_copied(link):
     for value in [
         datetime.date(2026, 1, 2),
         datetime.time(1, 2, 3, 4, fold=1),
-        datetime.datetime(2026, 1, 2, 3, tzinfo=datetime.timezone.utc),
+        datetime.datetime(2026, 1, 2, 3, tzinfo=datetime.UTC),
         datetime.datetime(2026, 1, 2, 3, tzinfo=berlin, fold=1),
         datetime.timedelta(-1, 2, 3),
         datetime.timezone(datetime.timedelta(hours=1), "CET"),
@@ -274,7 +301,9 @@ except KeyboardInterrupt:
     print("interrupted", remote.echo("alive"))
 child.process.kill()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
+    )
     assert done.stdout == "interrupted alive\n", done.stderr
 
 
@@ -297,3 +326,25 @@ def test_a_custom_channel_of_two_functions():
 def test_session_of_refuses_local_objects():
     with pytest.raises(TypeError, match="not a local 'list' object"):
         session_of([])
+
+
+def test_a_whole_container_is_one_round_trip(link):
+    remote = link(SETUP)
+    numbers, session = remote.numbers, session_of(remote)
+
+    def trips(action):
+        before = session.stats()["round_trips"]
+        result = action()
+        return result, session.stats()["round_trips"] - before
+
+    assert trips(lambda: sorted(numbers)) == ([1, 2, 3], 1)
+    assert trips(lambda: list(numbers)) == ([3, 1, 2], 1)
+    assert trips(lambda: [*numbers]) == ([3, 1, 2], 1)
+    assert trips(lambda: [n for n in numbers]) == ([3, 1, 2], 1)
+    assert trips(lambda: numbers == [3, 1, 2]) == (True, 1)
+    assert trips(lambda: len(numbers)) == (3, 1)
+    # A length that is asked for by itself is never answered from an earlier snapshot.
+    iterator = iter(numbers)
+    numbers.append(4)
+    assert len(numbers) == 4
+    assert list(iterator) == [3, 1, 2]

@@ -91,18 +91,37 @@ def truth(python: dict[str, str], expressions: list[str]) -> list[int]:
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         raise CannotCheckError("there is no C compiler: install one, or name it in CC")
-    lines = ["#define Py_BUILD_CORE 1", "#define NEED_OPCODE_TABLES 1", "#define NEED_OPCODE_METADATA 1"]
+    lines = [
+        "#define Py_BUILD_CORE 1",
+        "#define NEED_OPCODE_TABLES 1",
+        "#define NEED_OPCODE_METADATA 1",
+    ]
     lines += [f'#include "{header}"' for header in HEADERS if (include / header).exists()]
     lines += ["#include <stddef.h>", "#include <stdio.h>", "int main(void) {"]
-    lines += [f'    printf("%llu\\n", (unsigned long long)({expression}));' for expression in expressions]
+    lines += [
+        f'    printf("%llu\\n", (unsigned long long)({expression}));' for expression in expressions
+    ]
     lines += ["    return 0;", "}"]
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder, "check.c"), Path(folder, "check")
         source.write_text("\n".join(lines) + "\n")
         includes = [f"-I{include}", f"-I{include / 'internal'}", f"-I{python['platinclude']}"]
         # Functions of the headers that the program does not use may need libpython: leave them out.
-        run([compiler, "-O1", "-w", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections",
-             "-Wl,--unresolved-symbols=ignore-all", *includes, str(source), "-o", str(program)])
+        run(
+            [
+                compiler,
+                "-O1",
+                "-w",
+                "-ffunction-sections",
+                "-fdata-sections",
+                "-Wl,--gc-sections",
+                "-Wl,--unresolved-symbols=ignore-all",
+                *includes,
+                str(source),
+                "-o",
+                str(program),
+            ]
+        )
         return [int(line) for line in run([str(program)]).split()]
 
 
@@ -117,7 +136,9 @@ def check(name: str, *, quiet: bool) -> bool:
     for (expression, value), real in zip(ours, theirs, strict=True):
         different += value != real
         if value != real or not quiet:
-            print(f"  {expression:{width}}  {value:6} {real:6}  {'ok' if value == real else 'DIFFERENT'}")
+            print(
+                f"  {expression:{width}}  {value:6} {real:6}  {'ok' if value == real else 'DIFFERENT'}"
+            )
     print(f"  {len(ours)} facts, {different} different")
     return not different
 
@@ -126,7 +147,9 @@ def main() -> int:
     """The command."""
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("python", nargs="*", default=[sys.executable], help="path or command of a Python")
+    parser.add_argument(
+        "python", nargs="*", default=[sys.executable], help="path or command of a Python"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="print differences only")
     options = parser.parse_args()
     status = 0

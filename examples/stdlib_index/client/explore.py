@@ -14,7 +14,6 @@ import traceback
 import objspace
 from objspace.distributed import session_of
 from rich.console import Console
-from rich.table import Table
 
 console = Console(highlight=False, soft_wrap=True)
 WRONG = "json.decoder:JSONDecoder.decod"
@@ -22,7 +21,9 @@ WRONG = "json.decoder:JSONDecoder.decod"
 
 def main(url):
     check(importlib.util.find_spec("index") is None, "the client can see the server's module")
-    remote = objspace.connect(url)
+    # The server may do anything with objects of this process, as this process may with those of
+    # the server: both are ours. By default it could not, for example, write to their attributes.
+    remote = objspace.connect(url, policy=objspace.Policy.full())
     session = session_of(remote)
     meter = Meter(session)
 
@@ -64,7 +65,7 @@ def containers(remote, meter):
     check(type(count) is int and count > 300, f"there are {count} modules")
 
     decode = meter(
-        'modules["json.decoder"].classes["JSONDecoder"].methods["decode"]',
+        'modules["json.decoder"].classes[…].methods["decode"]',
         lambda: modules["json.decoder"].classes["JSONDecoder"].methods["decode"],
     )
     place = meter("decode.name, decode.line", lambda: (decode.name, decode.line))
@@ -88,7 +89,7 @@ def containers(remote, meter):
     )
     methods = methods[:20]
     first = meter(
-        f"sorted() of {len(methods)} methods with a key function of the client",
+        f"sorted({len(methods)} methods, key=…) with a local function",
         lambda: sorted(methods, key=lambda method: method.name.strip("_"))[:4],
     )
     ordered = [method.name for method in first]
@@ -109,7 +110,10 @@ def callback(remote, meter):
         return name.startswith("put")
 
     index = remote.index
-    found = meter('index.select("queue", wanted)', lambda: list(index.select("queue", wanted)))
+    found = meter(
+        'index.select("queue", wanted), callbacks included',
+        lambda: list(index.select("queue", wanted)),
+    )
     show('index.select("queue", wanted)', found)
     show("len(asked)", f"{len(asked)} calls came back to this process")
     check(found[:2] == ["Queue.put", "Queue.put_nowait"], f"found {found}")
@@ -209,16 +213,18 @@ class Meter:
 
     def print_table(self, whole):
         chapter("What went over the wire")
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column("operation", no_wrap=True)
-        table.add_column("round trips", justify="right", no_wrap=True)
-        table.add_column("bytes", justify="right", no_wrap=True)
-        for label, trips, moved in self.rows:
-            table.add_row(label, f"{trips:,}", f"{moved:,}")
-        table.add_row()
-        table.add_row("all of it", f"{sum(row[1] for row in self.rows):,}", f"{self.bytes:,}")
-        table.add_row("the index copied whole, as one pickle", "1", f"{whole:,}")
-        console.print(table, width=100)
+        trips = sum(trips for _, trips, _ in self.rows)
+        rows = [
+            *self.rows,
+            None,
+            ("all of it", trips, self.bytes),
+            ("the whole index copied, as one pickle", 1, whole),
+        ]
+        width = max(len(row[0]) for row in rows if row)
+        console.print(f"  {'operation':{width}}  round trips  {'bytes':>10}", style="dim")
+        for row in rows:
+            text = f"{row[0]:{width}}  {row[1]:11,}  {row[2]:10,}" if row else ""
+            console.print(f"  {text}".rstrip(), markup=False)
 
 
 def check(true, otherwise):

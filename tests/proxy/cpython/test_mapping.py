@@ -10,5 +10,7 @@ from .delegating import delegating  # noqa: E402
 class TestProxiedDict(mapping_tests.TestHashMappingProtocol):
     type2test = delegating(dict)
 
-    @pytest.mark.skip("asks whether type(x) is type2test, which here is a stand-in that makes proxies")
+    @pytest.mark.skip(
+        "asks whether type(x) is type2test, which here is a stand-in that makes proxies"
+    )
     def test_fromkeys(self): ...

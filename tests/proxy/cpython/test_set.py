@@ -17,5 +17,7 @@ class TestProxiedFrozenset(test_set.TestFrozenSet):
     @pytest.mark.skip("frozenset(p) is a new object: only of a C-level frozenset is it the same")
     def test_constructor_identity(self): ...
 
-    @pytest.mark.skip("p.copy() is the underlying object, which a C function returned to its caller")
+    @pytest.mark.skip(
+        "p.copy() is the underlying object, which a C function returned to its caller"
+    )
     def test_copy(self): ...

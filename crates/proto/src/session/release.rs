@@ -7,7 +7,7 @@ use crate::message::ReleaseEntry;
 use crate::{ImportId, QuestionId, Ticket};
 
 /// So many entries go in one message.
-const BATCH: usize = 1024;
+const BATCH: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Releases {
