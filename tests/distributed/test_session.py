@@ -326,3 +326,25 @@ def test_a_custom_channel_of_two_functions():
 def test_session_of_refuses_local_objects():
     with pytest.raises(TypeError, match="not a local 'list' object"):
         session_of([])
+
+
+def test_a_whole_container_is_one_round_trip(link):
+    remote = link(SETUP)
+    numbers, session = remote.numbers, session_of(remote)
+
+    def trips(action):
+        before = session.stats()["round_trips"]
+        result = action()
+        return result, session.stats()["round_trips"] - before
+
+    assert trips(lambda: sorted(numbers)) == ([1, 2, 3], 1)
+    assert trips(lambda: list(numbers)) == ([3, 1, 2], 1)
+    assert trips(lambda: [*numbers]) == ([3, 1, 2], 1)
+    assert trips(lambda: [n + 0 for n in numbers]) == ([3, 1, 2], 1)
+    assert trips(lambda: numbers == [3, 1, 2]) == (True, 1)
+    assert trips(lambda: len(numbers)) == (3, 1)
+    # A length that is asked for by itself is never answered from an earlier snapshot.
+    iterator = iter(numbers)
+    numbers.append(4)
+    assert len(numbers) == 4
+    assert list(iterator) == [3, 1, 2]

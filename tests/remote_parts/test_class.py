@@ -373,6 +373,10 @@ def test_dataclass(far: Far) -> None:
     assert by_name["where"].default is shapes.SOMEWHERE
     assert by_name["odd"].default_factory() == [7]
 
+    assert _parts.class_fact(local, "__dataclass_fields__") is local.__dataclass_fields__
+    assert _parts.class_fact(shapes.Point, "__dataclass_fields__") is None
+    assert _parts.class_fact(local, "x") is None
+
     @dataclasses.dataclass
     class Mine(local):  # type: ignore[misc, valid-type]
         z: int = 5
@@ -425,7 +429,10 @@ def test_abstract_checks_know_registrations_over_there(far: Far) -> None:
     local.register(Another)
     assert isinstance(Another(), local)
     assert isinstance(Another(), shapes.Shape)
+    far.asked.clear()
     assert not isinstance(3, local)
+    assert not issubclass(int, local)
+    assert far.asked == [("__instancecheck__", None), ("__subclasscheck__", None)]
 
 
 def test_plain_classes_do_not_show_abstractness(far: Far, thing: Any) -> None:

@@ -283,11 +283,31 @@ def test_redacted(far: Far) -> None:
     assert there.__traceback__.tb_frame.f_code.co_filename.startswith("<test_exception.py")  # type: ignore[union-attr]
 
 
-def test_text_is_shipped_for_arguments_that_stay_there() -> None:
+def test_text_is_shipped_where_a_class_makes_it(far: Far) -> None:
     (node,) = _parts.describe_exception(ValueError([1]))
-    assert node[10] == "[1]"
-    (node,) = _parts.describe_exception(ValueError("x", (1, None)))
-    assert node[10] is None
+    assert node[10:12] == (None, None)
+    (node,) = _parts.describe_exception(shapes.Picky("x"))
+    assert node[10:12] == ("picky about 'x'", "Picky!")
+    # On to a third process as it came; of a local subclass, the other side makes it.
+    (node,) = _parts.describe_exception(far.exception(shapes.Picky("x")))
+    assert node[10:12] == ("picky about 'x'", "Picky!")
+    local = far.cls(shapes.Picky)
+
+    class Mine(local):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any) -> None:
+            pass
+
+    (node,) = _parts.describe_exception(Mine("x"))
+    assert node[10:12] == (None, None)
+    assert far.asked == []
+
+
+def test_a_text_that_sends_the_exception_itself() -> None:
+    class Sends(Exception):
+        def __str__(self) -> str:
+            return str(_parts.describe_exception(self)[0][10])
+
+    assert _parts.describe_exception(Sends())[0][10] == "None"
 
 
 def test_malformed_descriptions_are_errors(far: Far) -> None:

@@ -31,4 +31,5 @@ pub mod lookahead;
 pub mod type_hook;
 
 pub use layout::CHECKS as LAYOUT_CHECKS;
+pub use thread::position;
 pub use version::supported;

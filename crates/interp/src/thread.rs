@@ -26,3 +26,20 @@ pub(crate) unsafe fn is_python(frame: *const Frame) -> bool {
             && Py_TYPE((*frame).code) == &raw mut PyCode_Type
     }
 }
+
+/// Where the calling thread is: its innermost frame and the instruction that runs there. Two calls
+/// from C code that answer the same were made by one instruction, or by the same one run again.
+///
+/// # Safety
+/// The calling thread holds the GIL.
+pub unsafe fn position() -> (usize, usize) {
+    // SAFETY: attached, so that there is a thread state; its frames are linked and live.
+    unsafe {
+        let frame = current_frame(pyo3_ffi::PyThreadState_Get());
+        if frame.is_null() {
+            (0, 0)
+        } else {
+            (frame as usize, (*frame).instruction as usize)
+        }
+    }
+}

@@ -23,6 +23,8 @@ mod _core {
     #[pymodule_export]
     use crate::session::errors::{ConnectionLost, ObjectNotFound, ProtocolError};
     #[pymodule_export]
+    use crate::session::link::end_all_sessions;
+    #[pymodule_export]
     use crate::session::policy::Policy;
     #[pymodule_export]
     use crate::session::server::Server;
@@ -33,6 +35,11 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         objspace_interp::supported().map_err(pyo3::exceptions::PyImportError::new_err)?;
         crate::proxy::install_type_hook(module.py())?;
+        let end_all_sessions = module.getattr("end_all_sessions")?;
+        module
+            .py()
+            .import("atexit")?
+            .call_method1("register", (end_all_sessions,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

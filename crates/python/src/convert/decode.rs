@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use objspace_proto::{ClassRef, Decoder, ExportId, ImportId, IncomingClass, Kind, Limits, Received, StructKind, Token};
+use objspace_proto::{
+    ClassRef, Decoder, ExportId, ImportId, IncomingClass, Kind, Limits, Received, StructKind, Token,
+};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyList, PySet, PySlice, PyString, PyTuple,
-    PyType,
+    PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyList, PySet, PySlice,
+    PyString, PyTuple, PyType,
 };
 
 use super::{named, types, values};
@@ -27,7 +29,11 @@ pub(crate) struct Reader<'c, 'p> {
 
 impl<'c, 'p> Reader<'c, 'p> {
     fn new(connection: &'c Arc<Connection>, payload: &'p Received) -> Self {
-        Self { connection, decoder: payload.decoder(&Limits::default()), payload }
+        Self {
+            connection,
+            decoder: payload.decoder(&Limits::default()),
+            payload,
+        }
     }
 
     /// The one value of a reply or a shape.
@@ -54,14 +60,21 @@ impl<'c, 'p> Reader<'c, 'p> {
         for _ in 0..count {
             positional.push(self.value(py)?);
         }
-        let keywords = if named == 0 { None } else { Some(PyDict::new(py)) };
+        let keywords = if named == 0 {
+            None
+        } else {
+            Some(PyDict::new(py))
+        };
         if let Some(keywords) = &keywords {
             for _ in 0..named {
                 let name = self.value(py)?.cast_into::<PyString>()?;
                 keywords.set_item(name, self.value(py)?)?;
             }
         }
-        Ok(Arguments { positional, keywords })
+        Ok(Arguments {
+            positional,
+            keywords,
+        })
     }
 
     fn items<'py>(&mut self, py: Python<'py>, count: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
@@ -80,20 +93,30 @@ impl<'c, 'p> Reader<'c, 'p> {
             Token::Ellipsis => py.Ellipsis().into_bound(py),
             Token::NotImplemented => py.NotImplemented().into_bound(py),
             Token::Int(number) => number.into_pyobject(py)?.into_any(),
-            Token::BigInt { negative, magnitude } => {
+            Token::BigInt {
+                negative,
+                magnitude,
+            } => {
                 let bytes = PyBytes::new(py, magnitude);
-                let number = py.get_type::<pyo3::types::PyInt>().call_method1("from_bytes", (bytes, "little"))?;
+                let number = py
+                    .get_type::<pyo3::types::PyInt>()
+                    .call_method1("from_bytes", (bytes, "little"))?;
                 if negative { number.neg()? } else { number }
             }
             Token::Float(number) => PyFloat::new(py, number).into_any(),
-            Token::Complex(real, imaginary) => PyComplex::from_doubles(py, real, imaginary).into_any(),
+            Token::Complex(real, imaginary) => {
+                PyComplex::from_doubles(py, real, imaginary).into_any()
+            }
             Token::Str(text) => PyString::new(py, text).into_any(),
             Token::SurrogateStr(bytes) => {
                 PyBytes::new(py, bytes).call_method1("decode", ("utf-8", "surrogatepass"))?
             }
             Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
             Token::Attachment(index) => {
-                let data = self.payload.attachment(index).map_err(|error| errors::ProtocolError::new_err(error.to_string()))?;
+                let data = self
+                    .payload
+                    .attachment(index)
+                    .map_err(|error| errors::ProtocolError::new_err(error.to_string()))?;
                 PyBytes::new(py, data).into_any()
             }
             Token::Tuple(count) => PyTuple::new(py, self.items(py, count)?)?.into_any(),
@@ -115,17 +138,24 @@ impl<'c, 'p> Reader<'c, 'p> {
             }
             Token::Range => {
                 let parts = self.items(py, 3)?;
-                py.get_type::<pyo3::types::PyRange>().call1(PyTuple::new(py, parts)?)?
+                py.get_type::<pyo3::types::PyRange>()
+                    .call1(PyTuple::new(py, parts)?)?
             }
             Token::Named { module, qualname } => named::resolve(py, module, qualname)?,
-            Token::Struct { kind: StructKind::EXCEPTION, len } => self.exception(py, len)?,
+            Token::Struct {
+                kind: StructKind::EXCEPTION,
+                len,
+            } => self.exception(py, len)?,
             Token::Struct { kind, len } => {
                 let parts = self.items(py, len)?;
                 values::build(py, kind, &parts)?
             }
             Token::Mine { id, kind, class } => self.reference(py, id, kind, class)?,
             Token::Yours(id) => self.connection.exported(py, id)?,
-            Token::Answer(question) => self.connection.answered(py, question, self.payload.ticket())?,
+            Token::Answer(question) => {
+                self.connection
+                    .answered(py, question, self.payload.ticket())?
+            }
             other => return Err(PyTypeError::new_err(format!("{other:?} is no value"))),
         })
     }
@@ -145,12 +175,14 @@ impl<'c, 'p> Reader<'c, 'p> {
             (Kind::CLASS, _) => Ok(None),
             (_, Some(ClassRef::Mine(class))) => self.connection.class_of(py, class).map(Some),
             (_, Some(ClassRef::Yours(class))) => self.own_class(py, class).map(Some),
-            (_, Some(ClassRef::Named { module, qualname })) => {
-                named::resolve(py, module, qualname).and_then(|class| Ok(Some(class.cast_into::<PyType>()?)))
-            }
+            (_, Some(ClassRef::Named { module, qualname })) => named::resolve(py, module, qualname)
+                .and_then(|class| Ok(Some(class.cast_into::<PyType>()?))),
             (kind, None) => types::type_of_kind(py, kind).and_then(|class| {
                 class.map(Some).ok_or_else(|| {
-                    PyTypeError::new_err(format!("the other side sent an object of an unknown kind ({})", kind.0))
+                    PyTypeError::new_err(format!(
+                        "the other side sent an object of an unknown kind ({})",
+                        kind.0
+                    ))
                 })
             }),
         };
@@ -158,7 +190,8 @@ impl<'c, 'p> Reader<'c, 'p> {
             Ok(Some(class)) => controller::import(self.connection, py, id, kind, &class),
             Ok(None) => {
                 let class = self.connection.class_of(py, id);
-                self.connection.import(py, id, || class.map(Bound::into_any))
+                self.connection
+                    .import(py, id, || class.map(Bound::into_any))
             }
             // It has arrived all the same: it is counted, and given back.
             Err(error) => self.connection.import(py, id, || Err(error)),

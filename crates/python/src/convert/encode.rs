@@ -10,8 +10,8 @@ use pyo3::exceptions::{PyBaseException, PyRecursionError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PySlice,
-    PyString, PyTuple, PyType,
+    PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet,
+    PySlice, PyString, PyTuple, PyType,
 };
 
 use super::named;
@@ -39,14 +39,24 @@ pub(crate) struct Writer<'c> {
 
 impl<'c> Writer<'c> {
     pub(crate) fn new(connection: &'c Arc<Connection>) -> Self {
-        Self { connection, payload: Payload::new(), exported: Vec::new(), depth: 0, describing: Vec::new(), going_home: Vec::new() }
+        Self {
+            connection,
+            payload: Payload::new(),
+            exported: Vec::new(),
+            depth: 0,
+            describing: Vec::new(),
+            going_home: Vec::new(),
+        }
     }
 
     /// The bytes, ready to be sent, and what must stay alive until they are queued: an object that
     /// is sent home may not be released before.
     pub(crate) fn finish(mut self) -> Prepared {
         self.exported.clear();
-        (std::mem::take(&mut self.payload), std::mem::take(&mut self.going_home))
+        (
+            std::mem::take(&mut self.payload),
+            std::mem::take(&mut self.going_home),
+        )
     }
 
     fn encoder(&mut self) -> Encoder<'_> {
@@ -95,7 +105,9 @@ impl<'c> Writer<'c> {
             self.bytes(bytes);
         } else if let Some(proxy) = proxy::as_proxy(value) {
             match controller::remote_of(&proxy, py)? {
-                Some(remote) if Arc::ptr_eq(remote.get().connection(), self.connection) => self.home(value, remote.get()),
+                Some(remote) if Arc::ptr_eq(remote.get().connection(), self.connection) => {
+                    self.home(value, remote.get())
+                }
                 Some(_) | None => {
                     let class = proxy.declared(py)?;
                     self.reference(value, &class)?;
@@ -111,12 +123,16 @@ impl<'c> Writer<'c> {
         } else if value.cast_exact::<PySlice>().is_ok() {
             self.nested(|writer| {
                 writer.encoder().slice();
-                ["start", "stop", "step"].iter().try_for_each(|name| writer.value(&value.getattr(*name)?))
+                ["start", "stop", "step"]
+                    .iter()
+                    .try_for_each(|name| writer.value(&value.getattr(*name)?))
             })?;
         } else if std::ptr::eq(class, &raw mut ffi::PyRange_Type) {
             self.nested(|writer| {
                 writer.encoder().range();
-                ["start", "stop", "step"].iter().try_for_each(|name| writer.value(&value.getattr(*name)?))
+                ["start", "stop", "step"]
+                    .iter()
+                    .try_for_each(|name| writer.value(&value.getattr(*name)?))
             })?;
         } else if value.is(py.Ellipsis()) {
             self.encoder().ellipsis();
@@ -133,11 +149,11 @@ impl<'c> Writer<'c> {
     }
 
     fn by_reference_or_name(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        if let Some(remote) = controller::remote_handle(value) {
-            if Arc::ptr_eq(remote.get().connection(), self.connection) {
-                self.home(value, remote.get());
-                return Ok(());
-            }
+        if let Some(remote) = controller::remote_handle(value)
+            && Arc::ptr_eq(remote.get().connection(), self.connection)
+        {
+            self.home(value, remote.get());
+            return Ok(());
         }
         let class = value.get_type();
         match types::rule_of(&class)? {
@@ -164,12 +180,19 @@ impl<'c> Writer<'c> {
             return self.simple_reference(error, Kind::EXCEPTION);
         }
         let redact = !self.connection.policy().shows_tracebacks();
-        let options = exception::Options { redact, ..exception::Options::default() };
+        let options = exception::Options {
+            redact,
+            ..exception::Options::default()
+        };
         let nodes = exception::describe(error.py(), error.cast()?, options)?;
         self.describing.push(error.clone().unbind());
         let written = self.nested(|writer| {
-            writer.encoder().r#struct(StructKind::EXCEPTION, nodes.len());
-            nodes.iter().try_for_each(|node| writer.exception_node(node.cast()?))
+            writer
+                .encoder()
+                .r#struct(StructKind::EXCEPTION, nodes.len());
+            nodes
+                .iter()
+                .try_for_each(|node| writer.exception_node(node.cast()?))
         });
         self.describing.pop();
         written
@@ -314,8 +337,10 @@ impl<'c> Writer<'c> {
         let negative = value.lt(0)?;
         let magnitude = value.abs()?;
         let bits: usize = magnitude.call_method0("bit_length")?.extract()?;
-        let bytes = magnitude.call_method1("to_bytes", (bits.div_ceil(8), pyo3::intern!(py, "little")))?;
-        self.encoder().bigint(negative, bytes.cast::<PyBytes>()?.as_bytes());
+        let bytes =
+            magnitude.call_method1("to_bytes", (bits.div_ceil(8), pyo3::intern!(py, "little")))?;
+        self.encoder()
+            .bigint(negative, bytes.cast::<PyBytes>()?.as_bytes());
         Ok(())
     }
 
@@ -325,7 +350,8 @@ impl<'c> Writer<'c> {
             return Ok(());
         }
         let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
-        self.encoder().surrogate_str(bytes.cast::<PyBytes>()?.as_bytes());
+        self.encoder()
+            .surrogate_str(bytes.cast::<PyBytes>()?.as_bytes());
         Ok(())
     }
 
@@ -334,7 +360,11 @@ impl<'c> Writer<'c> {
         if data.len() < ATTACH {
             self.encoder().bytes(data);
         } else {
-            let shared = SharedBytes { owner: bytes.clone().unbind(), data: data.as_ptr(), len: data.len() };
+            let shared = SharedBytes {
+                owner: bytes.clone().unbind(),
+                data: data.as_ptr(),
+                len: data.len(),
+            };
             self.payload.attach(Box::new(shared));
         }
     }

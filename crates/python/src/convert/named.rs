@@ -8,11 +8,45 @@ use pyo3::types::{PyCFunction, PyType};
 
 /// Modules whose classes are the same on both sides.
 const MODULES: &[&str] = &[
-    "_collections_abc", "_contextvars", "_decimal", "_functools", "_io", "_queue", "_thread", "abc",
-    "array", "asyncio.exceptions", "builtins", "collections", "collections.abc", "concurrent.futures._base",
-    "contextlib", "datetime", "decimal", "enum", "fractions", "functools", "io", "ipaddress",
-    "itertools", "json.decoder", "numbers", "objspace", "operator", "pathlib", "pathlib._local", "queue", "random",
-    "re", "string", "threading", "types", "typing", "uuid", "weakref", "zoneinfo",
+    "_collections_abc",
+    "_contextvars",
+    "_decimal",
+    "_functools",
+    "_io",
+    "_queue",
+    "_thread",
+    "abc",
+    "array",
+    "asyncio.exceptions",
+    "builtins",
+    "collections",
+    "collections.abc",
+    "concurrent.futures._base",
+    "contextlib",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "io",
+    "ipaddress",
+    "itertools",
+    "json.decoder",
+    "numbers",
+    "objspace",
+    "operator",
+    "pathlib",
+    "pathlib._local",
+    "queue",
+    "random",
+    "re",
+    "string",
+    "threading",
+    "types",
+    "typing",
+    "uuid",
+    "weakref",
+    "zoneinfo",
 ];
 
 /// Types that live in no module under their own name, and where they are found instead.
@@ -69,7 +103,12 @@ pub(crate) fn name_of(object: &Bound<'_, PyAny>) -> PyResult<Option<(String, Str
         return Ok(None);
     }
     // A class may answer anything for these names: only text is believed, and only if it leads back.
-    let text = |name: &str| object.getattr(name).and_then(|value| value.extract::<String>()).ok();
+    let text = |name: &str| {
+        object
+            .getattr(name)
+            .and_then(|value| value.extract::<String>())
+            .ok()
+    };
     let (Some(module), Some(qualname)) = (text("__module__"), text("__qualname__")) else {
         return Ok(None);
     };

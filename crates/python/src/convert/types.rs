@@ -97,15 +97,17 @@ fn find_rule(class: &Bound<'_, PyType>) -> PyResult<Rule> {
         "_decimal" => "decimal",
         other => other,
     };
-    if let Some((kind, ..)) =
-        VALUES.iter().find(|(_, module, name)| *module == public_module && *name == qualname)
+    if let Some((kind, ..)) = VALUES
+        .iter()
+        .find(|(_, module, name)| *module == public_module && *name == qualname)
     {
         return Ok(Rule::Value(*kind));
     }
     // Only a type without Python-level methods is told apart by its name alone; a Python class of
     // the standard library may differ from version to version, and travels with its description.
     // SAFETY: a live type object; its flags may be read while attached.
-    let heap = unsafe { ffi::PyType_HasFeature(class.as_type_ptr(), ffi::Py_TPFLAGS_HEAPTYPE) } != 0;
+    let heap =
+        unsafe { ffi::PyType_HasFeature(class.as_type_ptr(), ffi::Py_TPFLAGS_HEAPTYPE) } != 0;
     if !heap && crate::proxy::proxyable(class).is_ok() {
         return Ok(Rule::Named);
     }
@@ -113,7 +115,10 @@ fn find_rule(class: &Bound<'_, PyType>) -> PyResult<Rule> {
 }
 
 /// The local type of a numbered kind.
-pub(crate) fn type_of_kind<'py>(py: Python<'py>, kind: Kind) -> PyResult<Option<Bound<'py, PyType>>> {
+pub(crate) fn type_of_kind<'py>(
+    py: Python<'py>,
+    kind: Kind,
+) -> PyResult<Option<Bound<'py, PyType>>> {
     let Some((_, name)) = KINDS.iter().find(|(known, _)| *known == kind) else {
         return Ok(None);
     };
@@ -121,7 +126,10 @@ pub(crate) fn type_of_kind<'py>(py: Python<'py>, kind: Kind) -> PyResult<Option<
 }
 
 /// Where a copied standard-library value's class is found.
-pub(crate) fn class_of_value<'py>(py: Python<'py>, kind: StructKind) -> PyResult<Option<Bound<'py, PyType>>> {
+pub(crate) fn class_of_value<'py>(
+    py: Python<'py>,
+    kind: StructKind,
+) -> PyResult<Option<Bound<'py, PyType>>> {
     match VALUES.iter().find(|(known, ..)| *known == kind) {
         Some((_, module, name)) => Ok(Some(py.import(*module)?.getattr(*name)?.cast_into()?)),
         None => Ok(None),

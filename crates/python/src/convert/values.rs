@@ -12,12 +12,27 @@ pub(crate) fn parts<'py>(
     kind: StructKind,
     value: &Bound<'py, PyAny>,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    let attributes = |names: &[&str]| names.iter().map(|name| value.getattr(*name)).collect::<PyResult<Vec<_>>>();
+    let attributes = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| value.getattr(*name))
+            .collect::<PyResult<Vec<_>>>()
+    };
     match kind {
         StructKind::DATE => attributes(&["year", "month", "day"]),
-        StructKind::TIME => attributes(&["hour", "minute", "second", "microsecond", "tzinfo", "fold"]),
+        StructKind::TIME => {
+            attributes(&["hour", "minute", "second", "microsecond", "tzinfo", "fold"])
+        }
         StructKind::DATETIME => attributes(&[
-            "year", "month", "day", "hour", "minute", "second", "microsecond", "tzinfo", "fold",
+            "year",
+            "month",
+            "day",
+            "hour",
+            "minute",
+            "second",
+            "microsecond",
+            "tzinfo",
+            "fold",
         ]),
         StructKind::TIMEDELTA => attributes(&["days", "seconds", "microseconds"]),
         StructKind::TIMEZONE => {
@@ -27,7 +42,9 @@ pub(crate) fn parts<'py>(
         StructKind::ZONEINFO => {
             let key = value.getattr("key")?;
             if key.is_none() {
-                return Err(PyTypeError::new_err("a ZoneInfo made from a file has no key and cannot be copied"));
+                return Err(PyTypeError::new_err(
+                    "a ZoneInfo made from a file has no key and cannot be copied",
+                ));
             }
             Ok(vec![key])
         }
@@ -42,7 +59,10 @@ pub(crate) fn parts<'py>(
         | StructKind::IPV6_NETWORK
         | StructKind::IPV4_INTERFACE
         | StructKind::IPV6_INTERFACE => Ok(vec![value.str()?.into_any()]),
-        _ => Err(PyTypeError::new_err(format!("no rule for copying a {}", value.get_type().qualname()?))),
+        _ => Err(PyTypeError::new_err(format!(
+            "no rule for copying a {}",
+            value.get_type().qualname()?
+        ))),
     }
 }
 
@@ -53,7 +73,10 @@ pub(crate) fn build<'py>(
     parts: &[Bound<'py, PyAny>],
 ) -> PyResult<Bound<'py, PyAny>> {
     let Some(class) = types::class_of_value(py, kind)? else {
-        return Err(PyTypeError::new_err(format!("the other side sent a value of an unknown kind ({})", kind.0)));
+        return Err(PyTypeError::new_err(format!(
+            "the other side sent a value of an unknown kind ({})",
+            kind.0
+        )));
     };
     match kind {
         StructKind::TIME | StructKind::DATETIME => {

@@ -211,10 +211,34 @@ fn operators(py: Python<'_>) -> PyResult<()> {
     let tuple = &raw mut ffi::PyTuple_Type;
     let set = &raw mut ffi::PySet_Type;
     let changes: [(Class, &str, Place, ffi::binaryfunc, &AtomicPtr<c_void>); 9] = [
-        (list, "__add__", concat, list_concat::hook, &list_concat::BEFORE),
-        (tuple, "__add__", concat, tuple_concat::hook, &tuple_concat::BEFORE),
-        (&raw mut ffi::PyUnicode_Type, "__mod__", remainder, str_remainder::hook, &str_remainder::BEFORE),
-        (&raw mut ffi::PyBytes_Type, "__mod__", remainder, bytes_remainder::hook, &bytes_remainder::BEFORE),
+        (
+            list,
+            "__add__",
+            concat,
+            list_concat::hook,
+            &list_concat::BEFORE,
+        ),
+        (
+            tuple,
+            "__add__",
+            concat,
+            tuple_concat::hook,
+            &tuple_concat::BEFORE,
+        ),
+        (
+            &raw mut ffi::PyUnicode_Type,
+            "__mod__",
+            remainder,
+            str_remainder::hook,
+            &str_remainder::BEFORE,
+        ),
+        (
+            &raw mut ffi::PyBytes_Type,
+            "__mod__",
+            remainder,
+            bytes_remainder::hook,
+            &bytes_remainder::BEFORE,
+        ),
         (
             &raw mut ffi::PyByteArray_Type,
             "__mod__",
@@ -223,14 +247,34 @@ fn operators(py: Python<'_>) -> PyResult<()> {
             &bytearray_remainder::BEFORE,
         ),
         (set, "__ior__", in_place_or, set_or::hook, &set_or::BEFORE),
-        (set, "__iand__", in_place_and, set_and::hook, &set_and::BEFORE),
-        (set, "__ixor__", in_place_xor, set_xor::hook, &set_xor::BEFORE),
-        (set, "__isub__", in_place_subtract, set_subtract::hook, &set_subtract::BEFORE),
+        (
+            set,
+            "__iand__",
+            in_place_and,
+            set_and::hook,
+            &set_and::BEFORE,
+        ),
+        (
+            set,
+            "__ixor__",
+            in_place_xor,
+            set_xor::hook,
+            &set_xor::BEFORE,
+        ),
+        (
+            set,
+            "__isub__",
+            in_place_subtract,
+            set_subtract::hook,
+            &set_subtract::BEFORE,
+        ),
     ];
     for (class, name, place, hook, before) in changes {
         // SAFETY: attached; static types, whose tables are static too and written with the GIL held.
         unsafe {
-            let Some(own) = place(class).as_mut().and_then(|slot| *slot) else { continue };
+            let Some(own) = place(class).as_mut().and_then(|slot| *slot) else {
+                continue;
+            };
             before.store(own as *mut c_void, Ordering::Relaxed);
             let class = Bound::from_borrowed_ptr(py, class.cast()).cast_into::<PyType>()?;
             replace(&class, place, own, hook)?;
@@ -262,7 +306,10 @@ unsafe fn replace(
             Some(slot) if slot.is_some_and(|slot| ptr::fn_addr_eq(slot, own)) => *slot = Some(hook),
             _ => return Ok(()),
         }
-        let subclasses = class.py().get_type::<PyType>().call_method1("__subclasses__", (class,))?;
+        let subclasses = class
+            .py()
+            .get_type::<PyType>()
+            .call_method1("__subclasses__", (class,))?;
         for subclass in subclasses.try_iter()? {
             replace(subclass?.cast::<PyType>()?, place, own, hook)?;
         }
@@ -339,10 +386,20 @@ unsafe fn real_key(key: Object) -> Object {
 fn set_keys(py: Python<'_>) -> PyResult<()> {
     let (set, frozenset) = (&raw mut ffi::PySet_Type, &raw mut ffi::PyFrozenSet_Type);
     let methods: [(Class, &str, ffi::PyCFunction, &AtomicPtr<c_void>); 4] = [
-        (set, "__contains__", set_contains::hook, &set_contains::BEFORE),
+        (
+            set,
+            "__contains__",
+            set_contains::hook,
+            &set_contains::BEFORE,
+        ),
         (set, "remove", set_remove::hook, &set_remove::BEFORE),
         (set, "discard", set_discard::hook, &set_discard::BEFORE),
-        (frozenset, "__contains__", frozenset_contains::hook, &frozenset_contains::BEFORE),
+        (
+            frozenset,
+            "__contains__",
+            frozenset_contains::hook,
+            &frozenset_contains::BEFORE,
+        ),
     ];
     // SAFETY: attached; static types, whose tables and method definitions are static too and written
     // with the GIL held. Only methods of one argument are replaced.
@@ -355,13 +412,18 @@ fn set_keys(py: Python<'_>) -> PyResult<()> {
             }
             let definition = (*method.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_method;
             if (*definition).ml_flags & ffi::METH_O != 0 {
-                before.store((*definition).ml_meth.PyCFunction as *mut c_void, Ordering::Relaxed);
+                before.store(
+                    (*definition).ml_meth.PyCFunction as *mut c_void,
+                    Ordering::Relaxed,
+                );
                 (*definition).ml_meth = ffi::PyMethodDefPointer { PyCFunction: hook };
             }
         }
         for class in [set, frozenset] {
             let table = (*class).tp_as_sequence;
-            let Some(own) = (*table).sq_contains else { continue };
+            let Some(own) = (*table).sq_contains else {
+                continue;
+            };
             // Both types may share one table.
             if ptr::fn_addr_eq(own, contained::hook as ffi::objobjproc) {
                 continue;
@@ -425,16 +487,24 @@ fn unbound_methods(py: Python<'_>) -> PyResult<()> {
         // is written with the GIL held. Descriptors of one calling convention share one function.
         unsafe {
             let class = Bound::from_borrowed_ptr(py, class.cast());
-            for value in class.getattr("__dict__")?.call_method0("values")?.try_iter()? {
+            for value in class
+                .getattr("__dict__")?
+                .call_method0("values")?
+                .try_iter()?
+            {
                 let value = value?;
                 if ffi::Py_TYPE(value.as_ptr()) != &raw mut ffi::PyMethodDescr_Type {
                     continue;
                 }
                 let descriptor = value.as_ptr().cast::<ffi::PyMethodDescrObject>();
-                let Some(index) = convention((*(*descriptor).d_method).ml_flags) else { continue };
-                let (Some(own), Some(before), Some(hook)) =
-                    ((*descriptor).vectorcall, VECTORCALLS.get(index), HOOKS.get(index))
-                else {
+                let Some(index) = convention((*(*descriptor).d_method).ml_flags) else {
+                    continue;
+                };
+                let (Some(own), Some(before), Some(hook)) = (
+                    (*descriptor).vectorcall,
+                    VECTORCALLS.get(index),
+                    HOOKS.get(index),
+                ) else {
                     continue;
                 };
                 let own = own as *mut c_void;
@@ -465,7 +535,9 @@ unsafe extern "C" fn call_method<const CONVENTION: usize>(
                 return result;
             }
         }
-        let before = VECTORCALLS.get(CONVENTION).map_or(ptr::null_mut(), |own| own.load(Ordering::Relaxed));
+        let before = VECTORCALLS
+            .get(CONVENTION)
+            .map_or(ptr::null_mut(), |own| own.load(Ordering::Relaxed));
         let before = std::mem::transmute::<*mut c_void, ffi::vectorcallfunc>(before);
         before(descriptor, args, flags, kwnames)
     }
@@ -476,7 +548,12 @@ unsafe extern "C" fn call_method<const CONVENTION: usize>(
 ///
 /// # Safety
 /// Attached, with live objects; `descriptor` is one of a method or of a slot.
-unsafe fn unbound(descriptor: Object, proxy: Object, rest: &[Object], kwnames: Object) -> Option<Object> {
+unsafe fn unbound(
+    descriptor: Object,
+    proxy: Object,
+    rest: &[Object],
+    kwnames: Object,
+) -> Option<Object> {
     // SAFETY: as the caller says. Both kinds of descriptor begin with the fields read here.
     unsafe {
         let common = descriptor.cast::<ffi::PyDescrObject>();
@@ -487,7 +564,11 @@ unsafe fn unbound(descriptor: Object, proxy: Object, rest: &[Object], kwnames: O
         }
         let of_object = ptr::eq(class, &raw mut ffi::PyBaseObject_Type);
         let text = ffi::PyUnicode_AsUTF8(name);
-        let text = if text.is_null() { "" } else { CStr::from_ptr(text).to_str().unwrap_or("") };
+        let text = if text.is_null() {
+            ""
+        } else {
+            CStr::from_ptr(text).to_str().unwrap_or("")
+        };
         let result = match (text, rest) {
             // What `super().__setattr__` of a class ends in: a proxy has no other attributes.
             ("__getattribute__", &[name]) if of_object && kwnames.is_null() => {
@@ -522,11 +603,22 @@ unsafe fn unbound(descriptor: Object, proxy: Object, rest: &[Object], kwnames: O
 
 unsafe fn none(status: c_int) -> Object {
     // SAFETY: callers are attached; the singleton lives for ever.
-    if status < 0 { ptr::null_mut() } else { unsafe { ffi::Py_NewRef(ffi::Py_None()) } }
+    if status < 0 {
+        ptr::null_mut()
+    } else {
+        // SAFETY: attached; None is always there.
+        unsafe { ffi::Py_NewRef(ffi::Py_None()) }
+    }
 }
 
 /// The operation of that name, or the method that the proxy has by that name, called.
-unsafe fn forward(proxy: Object, text: &str, name: Object, rest: &[Object], kwnames: Object) -> Object {
+unsafe fn forward(
+    proxy: Object,
+    text: &str,
+    name: Object,
+    rest: &[Object],
+    kwnames: Object,
+) -> Object {
     // SAFETY: callers are attached, with live objects.
     unsafe {
         match Op::from_name(text) {
@@ -536,8 +628,12 @@ unsafe fn forward(proxy: Object, text: &str, name: Object, rest: &[Object], kwna
                 if method.is_null() {
                     return method;
                 }
-                let result =
-                    ffi::PyObject_Vectorcall(method, rest.as_ptr(), rest.len() - count(kwnames), kwnames);
+                let result = ffi::PyObject_Vectorcall(
+                    method,
+                    rest.as_ptr(),
+                    rest.len() - count(kwnames),
+                    kwnames,
+                );
                 ffi::Py_DECREF(method);
                 result
             }
@@ -591,7 +687,9 @@ unsafe extern "C" fn call_wrapper(descriptor: Object, args: Object, kwargs: Obje
         if size > 0 {
             let proxy = ffi::PyTuple_GET_ITEM(args, 0);
             if is_proxy(proxy) && is_empty(kwargs) {
-                let rest: Vec<_> = (1..size).map(|index| ffi::PyTuple_GET_ITEM(args, index)).collect();
+                let rest: Vec<_> = (1..size)
+                    .map(|index| ffi::PyTuple_GET_ITEM(args, index))
+                    .collect();
                 if let Some(result) = unbound(descriptor, proxy, &rest, ptr::null_mut()) {
                     return result;
                 }
@@ -606,10 +704,13 @@ unsafe extern "C" fn call_bound_wrapper(wrapper: Object, args: Object, kwargs: O
     // SAFETY: called by the interpreter as `tp_call` of a bound slot wrapper, whose own table of
     // members says where its object is.
     unsafe {
-        let proxy = *wrapper.byte_offset(BOUND_SELF.load(Ordering::Relaxed)).cast::<Object>();
+        let proxy = *wrapper
+            .byte_offset(BOUND_SELF.load(Ordering::Relaxed))
+            .cast::<Object>();
         if !proxy.is_null() && is_proxy(proxy) && is_empty(kwargs) {
-            let rest: Vec<_> =
-                (0..ffi::PyTuple_GET_SIZE(args)).map(|index| ffi::PyTuple_GET_ITEM(args, index)).collect();
+            let rest: Vec<_> = (0..ffi::PyTuple_GET_SIZE(args))
+                .map(|index| ffi::PyTuple_GET_ITEM(args, index))
+                .collect();
             let descriptor = descriptor_of(wrapper);
             if descriptor.is_null() {
                 return descriptor;
@@ -640,7 +741,10 @@ unsafe fn descriptor_of(wrapper: Object) -> Object {
         ffi::Py_XDECREF(name);
         if !found.is_null() && ffi::Py_TYPE(found) != &raw mut ffi::PyWrapperDescr_Type {
             ffi::Py_DECREF(found);
-            ffi::PyErr_SetString(ffi::PyExc_TypeError, c"the method of a proxy's type was replaced".as_ptr());
+            ffi::PyErr_SetString(
+                ffi::PyExc_TypeError,
+                c"the method of a proxy's type was replaced".as_ptr(),
+            );
             return ptr::null_mut();
         }
         found
@@ -655,7 +759,10 @@ fn hide_subclasses(py: Python<'_>) -> PyResult<()> {
     // SAFETY: attached. The definition of a method of a static type is static, and is written with
     // the GIL held; only one that takes no arguments is replaced.
     unsafe {
-        let method = py.get_type::<PyType>().getattr("__dict__")?.get_item("__subclasses__")?;
+        let method = py
+            .get_type::<PyType>()
+            .getattr("__dict__")?
+            .get_item("__subclasses__")?;
         if ffi::Py_TYPE(method.as_ptr()) != &raw mut ffi::PyMethodDescr_Type {
             return Ok(());
         }
@@ -663,8 +770,13 @@ fn hide_subclasses(py: Python<'_>) -> PyResult<()> {
         if (*definition).ml_flags & ffi::METH_NOARGS == 0 {
             return Ok(());
         }
-        SUBCLASSES.store((*definition).ml_meth.PyCFunction as *mut c_void, Ordering::Relaxed);
-        (*definition).ml_meth = ffi::PyMethodDefPointer { PyCFunction: visible_subclasses };
+        SUBCLASSES.store(
+            (*definition).ml_meth.PyCFunction as *mut c_void,
+            Ordering::Relaxed,
+        );
+        (*definition).ml_meth = ffi::PyMethodDefPointer {
+            PyCFunction: visible_subclasses,
+        };
     }
     Ok(())
 }
@@ -682,9 +794,9 @@ unsafe extern "C" fn visible_subclasses(class: Object, unused: Object) -> Object
         while index > 0 {
             index -= 1;
             let subclass = ffi::PyList_GET_ITEM(list, index).cast::<ffi::PyTypeObject>();
-            let hidden = (*subclass)
-                .tp_dealloc
-                .is_some_and(|own| ptr::fn_addr_eq(own, super::object::dealloc_proxy as ffi::destructor));
+            let hidden = (*subclass).tp_dealloc.is_some_and(|own| {
+                ptr::fn_addr_eq(own, super::object::dealloc_proxy as ffi::destructor)
+            });
             if hidden && ffi::PyList_SetSlice(list, index, index + 1, ptr::null_mut()) != 0 {
                 ffi::Py_DECREF(list);
                 return ptr::null_mut();
@@ -728,7 +840,9 @@ unsafe extern "C" fn new_encoder(class: Class, args: Object, kwargs: Object) -> 
             super::object::guarded(py, || {
                 let args = Bound::from_borrowed_ptr(py, args).cast_into::<PyTuple>()?;
                 let kwargs = Bound::from_borrowed_ptr_or_opt(py, kwargs);
-                let kwargs = kwargs.map(|kwargs| kwargs.cast::<PyDict>()?.copy()).transpose()?;
+                let kwargs = kwargs
+                    .map(|kwargs| kwargs.cast::<PyDict>()?.copy())
+                    .transpose()?;
                 let mut values: Vec<_> = args.iter().collect();
                 if let Some(default) = values.get_mut(1) {
                     *default = wrapped_default(default.clone())?;
@@ -749,7 +863,13 @@ unsafe extern "C" fn new_encoder(class: Class, args: Object, kwargs: Object) -> 
 
 fn wrapped_default(default: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
     let py = default.py();
-    Ok(Bound::new(py, JsonDefault { default: default.unbind() })?.into_any())
+    Ok(Bound::new(
+        py,
+        JsonDefault {
+            default: default.unbind(),
+        },
+    )?
+    .into_any())
 }
 
 /// The `default` of a `json` encoder, for proxies of containers first.
@@ -763,7 +883,11 @@ impl JsonDefault {
     fn __call__<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = value.py();
         if let Some(proxy) = as_proxy(value) {
-            let value = if is_deferred(value) { proxy.resolved(py)? } else { value.clone() };
+            let value = if is_deferred(value) {
+                proxy.resolved(py)?
+            } else {
+                value.clone()
+            };
             // SAFETY: attached, with a live object, which is a proxy of a known type where it is asked.
             unsafe {
                 if !is_proxy(value.as_ptr()) {

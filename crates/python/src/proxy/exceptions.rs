@@ -14,8 +14,13 @@ use super::object::Object;
 use super::types::static_base;
 
 /// What the interpreter keeps in the exception itself.
-const OWN: [&CStr; 5] =
-    [c"__traceback__", c"__context__", c"__cause__", c"__suppress_context__", c"with_traceback"];
+const OWN: [&CStr; 5] = [
+    c"__traceback__",
+    c"__context__",
+    c"__cause__",
+    c"__suppress_context__",
+    c"with_traceback",
+];
 
 fn own_index(name: Object) -> Option<usize> {
     // SAFETY: callers are attached, with a live object; a str is checked for before it is compared.
@@ -23,7 +28,8 @@ fn own_index(name: Object) -> Option<usize> {
         if ffi::PyUnicode_Check(name) == 0 {
             return None;
         }
-        OWN.iter().position(|own| ffi::PyUnicode_CompareWithASCIIString(name, own.as_ptr()) == 0)
+        OWN.iter()
+            .position(|own| ffi::PyUnicode_CompareWithASCIIString(name, own.as_ptr()) == 0)
     }
 }
 
@@ -49,7 +55,11 @@ pub(super) unsafe fn own_attribute(proxy: Object, name: Object) -> Option<Object
                 let any = !cause.is_null() || !context.is_null();
                 ffi::Py_XDECREF(cause);
                 ffi::Py_XDECREF(context);
-                if any { ffi::PyObject_GenericGetAttr(proxy, name) } else { return None }
+                if any {
+                    ffi::PyObject_GenericGetAttr(proxy, name)
+                } else {
+                    return None;
+                }
             }
             _ => return Some(ffi::PyObject_GenericGetAttr(proxy, name)),
         };

@@ -30,6 +30,10 @@ pub(crate) type Keywords<'py> = [(Bound<'py, PyString>, Bound<'py, PyAny>)];
 /// A controller written in Rust.
 pub(crate) struct Native {
     /// Performs an operation: (proxy, controller, operation, arguments, keyword arguments).
+    #[allow(
+        clippy::type_complexity,
+        reason = "a table of functions, read where they are defined"
+    )]
     pub(crate) operate: for<'py> fn(
         Python<'py>,
         &Bound<'py, PyAny>,
@@ -41,6 +45,7 @@ pub(crate) struct Native {
     /// Told (controller, proxy) first thing when the proxy dies. It may not run Python code.
     pub(crate) dropped: fn(*mut ffi::PyObject, *mut ffi::PyObject),
     /// For a deferred proxy: the object that it turns out to be.
+    #[allow(clippy::type_complexity, reason = "as above")]
     pub(crate) resolve: for<'py> fn(
         Python<'py>,
         &Bound<'py, PyAny>,
@@ -97,7 +102,12 @@ impl Payload {
     #[inline]
     pub(super) unsafe fn find(object: Object) -> *mut Self {
         // SAFETY: as the caller says.
-        if is_proxy(object) { unsafe { Self::of(object) } } else { ptr::null_mut() }
+        if is_proxy(object) {
+            // SAFETY: it has just been seen to be a proxy.
+            unsafe { Self::of(object) }
+        } else {
+            ptr::null_mut()
+        }
     }
 
     /// Whether the declared type has the special method of `op`.
@@ -167,7 +177,8 @@ impl<'py> ProxyRef<'py> {
     pub(crate) fn resolved(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let payload = self.payload();
         // SAFETY: `self` is a live proxy; the object is owned by it, or null.
-        if let Some(resolved) = unsafe { Bound::from_borrowed_ptr_or_opt(py, (*payload).resolved) } {
+        if let Some(resolved) = unsafe { Bound::from_borrowed_ptr_or_opt(py, (*payload).resolved) }
+        {
             return Ok(resolved);
         }
         let (Some(native), Some(controller)) = (self.native(), self.controller()) else {
@@ -297,7 +308,11 @@ unsafe fn let_go(object: Object, loose: &mut Vec<Object>) {
             (native.dropped)(controller, object);
         }
         let resolved = ptr::replace(&raw mut (*payload).resolved, ptr::null_mut());
-        loose.extend([controller, resolved].into_iter().filter(|held| !held.is_null()));
+        loose.extend(
+            [controller, resolved]
+                .into_iter()
+                .filter(|held| !held.is_null()),
+        );
         foreign_slots(object, |slot| {
             let held = ptr::replace(slot, ptr::null_mut());
             if !held.is_null() {
@@ -327,7 +342,9 @@ unsafe fn release(loose: &[Object]) {
     let depth = DEPTH.try_with(Cell::get).unwrap_or(0);
     if depth >= MAX_DEPTH {
         let kept = LOOSE.try_with(|queue| {
-            queue.borrow_mut().extend(loose.iter().map(|held| held.expose_provenance()));
+            queue
+                .borrow_mut()
+                .extend(loose.iter().map(|held| held.expose_provenance()));
         });
         if kept.is_ok() {
             return;
@@ -402,7 +419,12 @@ pub(super) unsafe extern "C" fn traverse_proxy(
     unsafe {
         let payload = Payload::of(object);
         let class = ffi::Py_TYPE(object);
-        for held in [(*payload).declared, (*payload).controller, (*payload).resolved, class.cast()] {
+        for held in [
+            (*payload).declared,
+            (*payload).controller,
+            (*payload).resolved,
+            class.cast(),
+        ] {
             if !held.is_null() {
                 let stop = visit(held, arg);
                 if stop != 0 {
@@ -418,7 +440,13 @@ pub(super) unsafe extern "C" fn traverse_proxy(
                 return stop;
             }
         }
-        foreign_slots(object, |slot| if (*slot).is_null() { 0 } else { visit(*slot, arg) })
+        foreign_slots(object, |slot| {
+            if (*slot).is_null() {
+                0
+            } else {
+                visit(*slot, arg)
+            }
+        })
     }
 }
 
@@ -499,7 +527,9 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
             call_controller(controller, op, args, kwnames)
         } else {
             Python::attach_unchecked(|py| {
-                guarded(py, || call_native(py, proxy, controller, &*native, op, args, kwnames))
+                guarded(py, || {
+                    call_native(py, proxy, controller, &*native, op, args, kwnames)
+                })
             })
         };
         ffi::Py_DECREF(controller);
@@ -516,7 +546,11 @@ unsafe fn call_controller(controller: Object, op: Op, args: &[Object], kwnames: 
     // SAFETY: as the caller says; the first word of the array is room for the callee, as the flag
     // promises.
     unsafe {
-        let named = if kwnames.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(kwnames).cast_unsigned() };
+        let named = if kwnames.is_null() {
+            0
+        } else {
+            ffi::PyTuple_GET_SIZE(kwnames).cast_unsigned()
+        };
         let positional = (args.len() - named + 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
         if args.len() + 2 <= ON_STACK {
             let mut values = [ptr::null_mut(); ON_STACK];
@@ -635,14 +669,19 @@ unsafe fn classify(object: *mut ffi::PyObject) -> Answer {
             }
             let class = Bound::from_borrowed_ptr(Python::assume_attached(), object);
             let visible = class.cast::<PyType>().ok().and_then(visible_metaclass);
-            return visible
-                .map_or(Answer::NotAProxy, |visible| Answer::New(visible.into_ptr().cast()));
+            return visible.map_or(Answer::NotAProxy, |visible| {
+                Answer::New(visible.into_ptr().cast())
+            });
         }
         if !(*payload).is_deferred() {
             return Answer::Borrowed((*payload).declared.cast());
         }
         let found = declared_type(object);
-        if found.is_null() { Answer::Failed } else { Answer::New(found.cast()) }
+        if found.is_null() {
+            Answer::Failed
+        } else {
+            Answer::New(found.cast())
+        }
     }
 }
 
@@ -652,5 +691,9 @@ pub(crate) fn install_type_hook(py: Python<'_>) -> PyResult<()> {
         return Ok(());
     }
     // SAFETY: attached; `classify` tells the truth about its references.
-    if unsafe { type_hook::install(classify) } == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
+    if unsafe { type_hook::install(classify) } == 0 {
+        Ok(())
+    } else {
+        Err(PyErr::fetch(py))
+    }
 }

@@ -26,7 +26,7 @@ pub(super) unsafe fn perform(target: Object, op: Op, args: &[Object], kwnames: O
         if is_proxy(target) {
             return operate(target, op, args, kwnames);
         }
-        let result = match (op, args) {
+        match (op, args) {
             (Op::GETATTR, &[name]) => ffi::PyObject_GetAttr(target, name),
             (Op::SETATTR, &[name, value]) => none(ffi::PyObject_SetAttr(target, name, value)),
             (Op::DELATTR, &[name]) => none(ffi::PyObject_SetAttr(target, name, ptr::null_mut())),
@@ -68,8 +68,7 @@ pub(super) unsafe fn perform(target: Object, op: Op, args: &[Object], kwnames: O
                 None => not_implemented(),
             },
             _ => special(target, op, args, kwnames),
-        };
-        result
+        }
     }
 }
 
@@ -96,12 +95,22 @@ pub(super) unsafe fn not_implemented() -> Object {
 
 unsafe fn none(status: c_int) -> Object {
     // SAFETY: callers are attached; the singleton lives for ever.
-    if status < 0 { ptr::null_mut() } else { unsafe { ffi::Py_NewRef(ffi::Py_None()) } }
+    if status < 0 {
+        ptr::null_mut()
+    } else {
+        // SAFETY: attached; None is always there.
+        unsafe { ffi::Py_NewRef(ffi::Py_None()) }
+    }
 }
 
 unsafe fn truth(answer: c_int) -> Object {
     // SAFETY: callers are attached.
-    if answer < 0 { ptr::null_mut() } else { unsafe { ffi::PyBool_FromLong(answer.into()) } }
+    if answer < 0 {
+        ptr::null_mut()
+    } else {
+        // SAFETY: attached; it answers True or False.
+        unsafe { ffi::PyBool_FromLong(answer.into()) }
+    }
 }
 
 /// `next(target)`; an exhausted iterator is null without an error, as in the slot.
@@ -153,7 +162,8 @@ unsafe fn absent(target: Object, op: Op, args: &[Object], kwnames: Object) -> Ob
         if method.is_null() {
             return ptr::null_mut();
         }
-        let result = ffi::PyObject_Vectorcall(method, args.as_ptr(), args.len() - count(kwnames), kwnames);
+        let result =
+            ffi::PyObject_Vectorcall(method, args.as_ptr(), args.len() - count(kwnames), kwnames);
         ffi::Py_DECREF(method);
         result
     }

@@ -16,7 +16,11 @@ pub(super) unsafe fn reducer(proxy: Object) -> Option<Object> {
     // SAFETY: as the caller says; the payload's type is null or live.
     unsafe {
         let declared = (*Payload::of(proxy)).declared.cast::<ffi::PyTypeObject>();
-        let known = [&raw mut ffi::PyDict_Type, &raw mut ffi::PyList_Type, &raw mut ffi::PyTuple_Type];
+        let known = [
+            &raw mut ffi::PyDict_Type,
+            &raw mut ffi::PyList_Type,
+            &raw mut ffi::PyTuple_Type,
+        ];
         if !known.contains(&declared) {
             return None;
         }
@@ -53,7 +57,15 @@ impl Reducer {
         let class = proxy.getattr("__class__")?;
         let (none, empty) = (py.None(), PyTuple::empty(py));
         let reduced = if class.is(py.get_type::<PyList>()) {
-            PyTuple::new(py, [class, empty.into_any(), none.into_bound(py), proxy.try_iter()?.into_any()])?
+            PyTuple::new(
+                py,
+                [
+                    class,
+                    empty.into_any(),
+                    none.into_bound(py),
+                    proxy.try_iter()?.into_any(),
+                ],
+            )?
         } else if class.is(py.get_type::<PyDict>()) {
             let items = proxy.call_method0("items")?.try_iter()?.into_any();
             let none = none.into_bound(py);

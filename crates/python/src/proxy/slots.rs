@@ -59,7 +59,7 @@ unsafe fn operator(left: Object, right: Object, op: Op, reflected: Op, more: &[O
             return settle_and_apply(left, right, op);
         }
         let other_type = theirs.map(|side| side.declared.cast::<ffi::PyTypeObject>());
-        let own_type = mine.map_or(ffi::Py_TYPE(left), |side| side.declared.cast());
+        let own_type = mine.map_or_else(|| ffi::Py_TYPE(left), |side| side.declared.cast());
         let mut ask_right = other_type.is_some_and(|other| {
             let same = ptr::eq(other, own_type);
             // Asked before a real object on the left, because the proxy's type is a C-level subclass
@@ -130,7 +130,10 @@ pub(super) unsafe extern "C" fn repeat_reflected(left: Object, right: Object) ->
     }
 }
 
-pub(super) unsafe extern "C" fn repeat<const OP: u8>(slf: Object, times: ffi::Py_ssize_t) -> Object {
+pub(super) unsafe extern "C" fn repeat<const OP: u8>(
+    slf: Object,
+    times: ffi::Py_ssize_t,
+) -> Object {
     // SAFETY: called by the interpreter as a slot of a proxy; the new int is owned here.
     unsafe { with_index(times, |times| operate(slf, Op(OP), &[times], NO_NAMES)) }
 }
@@ -152,7 +155,11 @@ unsafe fn with_index(index: ffi::Py_ssize_t, then: impl FnOnce(Object) -> Object
     }
 }
 
-pub(super) unsafe extern "C" fn in_place_power(slf: Object, other: Object, modulus: Object) -> Object {
+pub(super) unsafe extern "C" fn in_place_power(
+    slf: Object,
+    other: Object,
+    modulus: Object,
+) -> Object {
     // SAFETY: called by the interpreter as a slot of a proxy.
     unsafe {
         if modulus == ffi::Py_None() {
@@ -199,7 +206,10 @@ pub(super) unsafe extern "C" fn length(slf: Object) -> ffi::Py_ssize_t {
         if negative == 1 {
             ffi::Py_XDECREF(kind);
             ffi::Py_XDECREF(value);
-            ffi::PyErr_SetString(ffi::PyExc_ValueError, c"__len__() should return >= 0".as_ptr());
+            ffi::PyErr_SetString(
+                ffi::PyExc_ValueError,
+                c"__len__() should return >= 0".as_ptr(),
+            );
             return -1;
         }
         if overflow {
@@ -401,7 +411,12 @@ pub(super) unsafe extern "C" fn vectorcall(
     // each name in the tuple `kwnames`, which may be null.
     unsafe {
         let positional = ffi::PyVectorcall_NARGS(flags).cast_unsigned();
-        operate(slf, Op::CALL, values(args, positional + count(kwnames)), kwnames)
+        operate(
+            slf,
+            Op::CALL,
+            values(args, positional + count(kwnames)),
+            kwnames,
+        )
     }
 }
 
@@ -417,15 +432,29 @@ unsafe fn values<'a>(args: *const Object, len: usize) -> &'a [Object] {
     unsafe { std::slice::from_raw_parts(args, len) }
 }
 
-pub(super) unsafe extern "C" fn descriptor_get(slf: Object, object: Object, class: Object) -> Object {
+pub(super) unsafe extern "C" fn descriptor_get(
+    slf: Object,
+    object: Object,
+    class: Object,
+) -> Object {
     // SAFETY: called by the interpreter as a slot of a proxy; either argument may be null for None.
     unsafe {
-        let or_none = |pointer: Object| if pointer.is_null() { ffi::Py_None() } else { pointer };
+        let or_none = |pointer: Object| {
+            if pointer.is_null() {
+                ffi::Py_None()
+            } else {
+                pointer
+            }
+        };
         operate(slf, Op::GET, &[or_none(object), or_none(class)], NO_NAMES)
     }
 }
 
-pub(super) unsafe extern "C" fn descriptor_set(slf: Object, object: Object, value: Object) -> c_int {
+pub(super) unsafe extern "C" fn descriptor_set(
+    slf: Object,
+    object: Object,
+    value: Object,
+) -> c_int {
     // SAFETY: called by the interpreter as a slot of a proxy; a null value means deletion.
     unsafe {
         status(if value.is_null() {

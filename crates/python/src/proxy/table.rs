@@ -25,7 +25,9 @@ impl OpSet {
     }
 
     pub(super) fn contains(&self, op: Op) -> bool {
-        self.0.get(usize::from(op.0 >> 6)).is_some_and(|word| word >> (op.0 & 63) & 1 == 1)
+        self.0
+            .get(usize::from(op.0 >> 6))
+            .is_some_and(|word| word >> (op.0 & 63) & 1 == 1)
     }
 }
 
@@ -164,7 +166,9 @@ pub(super) fn methods(present: &OpSet) -> Vec<ffi::PyMethodDef> {
         .filter(|(op, _)| present.contains(*op))
         .map(|(op, function)| ffi::PyMethodDef {
             ml_name: c_name(*op),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: *function },
+            ml_meth: ffi::PyMethodDefPointer {
+                PyCFunctionFastWithKeywords: *function,
+            },
             ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
             ml_doc: ptr::null(),
         })
@@ -175,20 +179,47 @@ pub(super) fn methods(present: &OpSet) -> Vec<ffi::PyMethodDef> {
 
 /// Attributes that a proxy answers itself, and why.
 pub(super) const LOCAL: &[(&str, &str)] = &[
-    ("__class__", "the type is the one aspect that a controller cannot change; assigning it is a TypeError"),
+    (
+        "__class__",
+        "the type is the one aspect that a controller cannot change; assigning it is a TypeError",
+    ),
     ("__init__", "a proxy is not made by calling its type"),
     ("__new__", "a proxy is not made by calling its type"),
-    ("__del__", "the end of a proxy is not the end of what it stands for"),
+    (
+        "__del__",
+        "the end of a proxy is not the end of what it stands for",
+    ),
     ("__init_subclass__", "belongs to the class, which is real"),
-    ("__set_name__", "belongs to the class body that the proxy stands in: forwarded as an attribute"),
+    (
+        "__set_name__",
+        "belongs to the class body that the proxy stands in: forwarded as an attribute",
+    ),
     ("__class_getitem__", "belongs to the class, which is real"),
     ("__prepare__", "belongs to the class, which is real"),
-    ("__reduce_ex__", "of a list, tuple or dict: built from the proxy's own operations, else forwarded"),
-    ("__traceback__", "of an exception: what raising the proxy itself left there, else forwarded"),
-    ("__context__", "of an exception: what raising the proxy itself left there, else forwarded"),
-    ("__cause__", "of an exception: what raising the proxy itself left there, else forwarded"),
-    ("__suppress_context__", "of an exception: goes with `__cause__`"),
-    ("with_traceback", "of an exception: sets the proxy's own traceback, and returns the proxy"),
+    (
+        "__reduce_ex__",
+        "of a list, tuple or dict: built from the proxy's own operations, else forwarded",
+    ),
+    (
+        "__traceback__",
+        "of an exception: what raising the proxy itself left there, else forwarded",
+    ),
+    (
+        "__context__",
+        "of an exception: what raising the proxy itself left there, else forwarded",
+    ),
+    (
+        "__cause__",
+        "of an exception: what raising the proxy itself left there, else forwarded",
+    ),
+    (
+        "__suppress_context__",
+        "of an exception: goes with `__cause__`",
+    ),
+    (
+        "with_traceback",
+        "of an exception: sets the proxy's own traceback, and returns the proxy",
+    ),
 ];
 
 // ------------------------------------------------------------------ names
@@ -217,18 +248,29 @@ fn names() -> &'static Names {
 
 /// The name of an operation as an interned string, borrowed; it lives for ever.
 pub(super) fn opname(op: Op) -> Object {
-    names().0.get(usize::from(op.0)).map_or(ptr::null_mut(), |(name, _)| *name)
+    names()
+        .0
+        .get(usize::from(op.0))
+        .map_or(ptr::null_mut(), |(name, _)| *name)
 }
 
 fn c_name(op: Op) -> *const std::ffi::c_char {
-    names().0.get(usize::from(op.0)).map_or(ptr::null(), |(_, name)| name.as_ptr())
+    names()
+        .0
+        .get(usize::from(op.0))
+        .map_or(ptr::null(), |(_, name)| name.as_ptr())
 }
 
 /// The rows of `docs/operations.md`: (operation, how it enters, who answers, reason).
 #[pyfunction]
 pub(crate) fn operation_table() -> Vec<(String, String, String, String)> {
     let row = |name: &str, entry: &str, answer: &str, reason: &str| {
-        (name.to_owned(), entry.to_owned(), answer.to_owned(), reason.to_owned())
+        (
+            name.to_owned(),
+            entry.to_owned(),
+            answer.to_owned(),
+            reason.to_owned(),
+        )
     };
     let mut rows: Vec<_> = Op::ALL
         .iter()
@@ -242,6 +284,10 @@ pub(crate) fn operation_table() -> Vec<(String, String, String, String)> {
             Some(row(op.name()?, entry, "the controller", ""))
         })
         .collect();
-    rows.extend(LOCAL.iter().map(|(name, reason)| row(name, "attribute", "the proxy itself", reason)));
+    rows.extend(
+        LOCAL
+            .iter()
+            .map(|(name, reason)| row(name, "attribute", "the proxy itself", reason)),
+    );
     rows
 }

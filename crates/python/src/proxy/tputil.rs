@@ -40,7 +40,10 @@ pub(crate) fn get_tproxy_controller<'py>(obj: &Bound<'py, PyAny>) -> Option<Boun
 /// `value` as a class. A proxy of a class will not do: nothing can be an instance of it.
 fn as_type<'a, 'py>(value: &'a Bound<'py, PyAny>, what: &str) -> PyResult<&'a Bound<'py, PyType>> {
     value.cast::<PyType>().map_err(|_| {
-        let name = value.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+        let name = value
+            .get_type()
+            .name()
+            .map_or_else(|_| "?".to_owned(), |name| name.to_string());
         PyTypeError::new_err(format!("{what} must be a type, not {name}"))
     })
 }
@@ -50,7 +53,9 @@ fn callable(controller: &Bound<'_, PyAny>) -> PyResult<()> {
         return Ok(());
     }
     let name = controller.get_type().name()?;
-    Err(PyTypeError::new_err(format!("the controller must be callable, not '{name}'")))
+    Err(PyTypeError::new_err(format!(
+        "the controller must be callable, not '{name}'"
+    )))
 }
 
 /// What `make_proxy` was given.
@@ -68,7 +73,11 @@ impl Delegation {
     }
 }
 
-static TPUTIL: Native = Native { operate, dropped, resolve };
+static TPUTIL: Native = Native {
+    operate,
+    dropped,
+    resolve,
+};
 
 /// A proxy whose operations call `controller` with one `ProxyOperation`. `type` defaults to the type
 /// of `obj`; neither given is a `TypeError`.
@@ -118,11 +127,21 @@ pub(crate) fn make_proxy<'py>(
             None => obj.get_type(),
         },
         (None, None) => {
-            return Err(PyTypeError::new_err("make_proxy() needs a type or an obj of that type"));
+            return Err(PyTypeError::new_err(
+                "make_proxy() needs a type or an obj of that type",
+            ));
         }
     };
-    let delegation = Delegation { controller: controller.unbind(), obj: obj.map(Bound::unbind) };
-    new_proxy(py, &declared, Py::new(py, delegation)?.into_any(), Some(&TPUTIL))
+    let delegation = Delegation {
+        controller: controller.unbind(),
+        obj: obj.map(Bound::unbind),
+    };
+    new_proxy(
+        py,
+        &declared,
+        Py::new(py, delegation)?.into_any(),
+        Some(&TPUTIL),
+    )
 }
 
 fn broken() -> PyErr {
@@ -144,10 +163,17 @@ fn operate<'py>(
         proxyobj: proxy.clone().unbind(),
         opname: opname.unbind(),
         args: PyTuple::new(py, args)?.unbind(),
-        kwargs: if keywords.is_empty() { None } else { Some(dict(py, keywords)?.unbind()) },
+        kwargs: if keywords.is_empty() {
+            None
+        } else {
+            Some(dict(py, keywords)?.unbind())
+        },
         obj: delegation.obj.as_ref().map(|obj| obj.clone_ref(py)),
     };
-    let result = delegation.controller.bind(py).call1((Py::new(py, operation)?,))?;
+    let result = delegation
+        .controller
+        .bind(py)
+        .call1((Py::new(py, operation)?,))?;
     Ok(match &delegation.obj {
         Some(obj) if result.is(obj) => proxy.clone(),
         _ => result,
@@ -185,7 +211,10 @@ pub(crate) struct ProxyOperation {
 impl ProxyOperation {
     #[getter]
     fn kwargs<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyDict> {
-        self.kwargs.get_or_insert_with(|| PyDict::new(py).unbind()).bind(py).clone()
+        self.kwargs
+            .get_or_insert_with(|| PyDict::new(py).unbind())
+            .bind(py)
+            .clone()
     }
 
     #[setter]
@@ -195,9 +224,12 @@ impl ProxyOperation {
 
     #[getter]
     fn obj(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.obj.as_ref().map(|obj| obj.clone_ref(py)).ok_or_else(|| {
-            PyAttributeError::new_err("this proxy was made without an underlying obj")
-        })
+        self.obj
+            .as_ref()
+            .map(|obj| obj.clone_ref(py))
+            .ok_or_else(|| {
+                PyAttributeError::new_err("this proxy was made without an underlying obj")
+            })
     }
 
     /// Performs the operation on the underlying object. A result that is this object comes back as
@@ -262,7 +294,10 @@ impl ProxyOperation {
             Some(proxy) => proxy.declared(py)?.name()?.to_string(),
             None => "?".to_owned(),
         };
-        Ok(format!("<ProxyOperation {class}.{opname}({})>", parts.join(", ")))
+        Ok(format!(
+            "<ProxyOperation {class}.{opname}({})>",
+            parts.join(", ")
+        ))
     }
 
     fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::gc::PyTraverseError> {

@@ -89,7 +89,9 @@ fn is_plain_value(class: Class) -> bool {
 pub(crate) fn proxyable(class: &Bound<'_, PyType>) -> PyResult<()> {
     if is_plain_value(class.as_type_ptr()) {
         let name = class.qualname()?;
-        return Err(PyTypeError::new_err(format!("cannot make a proxy of type '{name}'")));
+        return Err(PyTypeError::new_err(format!(
+            "cannot make a proxy of type '{name}'"
+        )));
     }
     Ok(())
 }
@@ -108,7 +110,10 @@ pub(super) fn proxy_type<'py>(declared: &Bound<'py, PyType>) -> PyResult<ProxyTy
         let class = declared.as_type_ptr();
         let entry = PyTuple::new(
             py,
-            [made.class.clone().into_any(), made.present.addr().into_pyobject(py)?.into_any()],
+            [
+                made.class.clone().into_any(),
+                made.present.addr().into_pyobject(py)?.into_any(),
+            ],
         )?;
         if (*class).tp_cache.is_null() {
             (*class).tp_cache = PyDict::new(py).into_ptr();
@@ -136,10 +141,15 @@ fn cached<'py>(declared: &Bound<'py, PyType>) -> PyResult<Option<ProxyType<'py>>
         if entry.is_null() {
             return PyErr::take(py).map_or(Ok(None), Err);
         }
-        let class = Bound::from_borrowed_ptr(py, ffi::PyTuple_GET_ITEM(entry, 0)).cast_into::<PyType>()?;
+        let class =
+            Bound::from_borrowed_ptr(py, ffi::PyTuple_GET_ITEM(entry, 0)).cast_into::<PyType>()?;
         let present = ffi::PyLong_AsVoidPtr(ffi::PyTuple_GET_ITEM(entry, 1));
         let is_exception = is_exception_class(class.as_type_ptr());
-        Ok(Some(ProxyType { class, present: present.cast(), is_exception }))
+        Ok(Some(ProxyType {
+            class,
+            present: present.cast(),
+            is_exception,
+        }))
     }
 }
 
@@ -163,14 +173,20 @@ pub(super) fn deferred_type(py: Python<'_>) -> PyResult<ProxyType<'_>> {
         plan.weakly_referenced = true;
         plan.make(py).map(Bound::unbind)
     })?;
-    Ok(ProxyType { class: class.bind(py).clone(), present: ptr::null(), is_exception: false })
+    Ok(ProxyType {
+        class: class.bind(py).clone(),
+        present: ptr::null(),
+        is_exception: false,
+    })
 }
 
 /// The destructor of instances of classes that `class` statements make.
 fn class_statement_dealloc(py: Python<'_>) -> PyResult<ffi::destructor> {
     static PLAIN: PyOnceLock<usize> = PyOnceLock::new();
     let address = PLAIN.get_or_try_init(py, || {
-        let class = py.get_type::<PyType>().call1(("Plain", PyTuple::empty(py), PyDict::new(py)))?;
+        let class =
+            py.get_type::<PyType>()
+                .call1(("Plain", PyTuple::empty(py), PyDict::new(py)))?;
         // SAFETY: a live type.
         let dealloc = unsafe { (*class.as_ptr().cast::<ffi::PyTypeObject>()).tp_dealloc };
         dealloc
@@ -179,7 +195,9 @@ fn class_statement_dealloc(py: Python<'_>) -> PyResult<ffi::destructor> {
     })?;
     // SAFETY: the address of a function of that type, remembered above.
     Ok(unsafe {
-        std::mem::transmute::<*const c_void, ffi::destructor>(ptr::with_exposed_provenance(*address))
+        std::mem::transmute::<*const c_void, ffi::destructor>(ptr::with_exposed_provenance(
+            *address,
+        ))
     })
 }
 
@@ -192,9 +210,15 @@ fn is_hidden_subclass(declared: &Bound<'_, PyType>) -> PyResult<bool> {
         let class = declared.as_type_ptr();
         let exception = is_exception_class(class);
         let mut base = class;
-        let mut plain = (*class).tp_flags & ffi::Py_TPFLAGS_BASETYPE != 0 && (*class).tp_itemsize == 0;
-        while plain && (*base).tp_flags & ffi::Py_TPFLAGS_HEAPTYPE != 0 && !(*base).tp_base.is_null() {
-            plain = (*base).tp_dealloc.is_some_and(|own| ptr::fn_addr_eq(own, dealloc));
+        let mut plain =
+            (*class).tp_flags & ffi::Py_TPFLAGS_BASETYPE != 0 && (*class).tp_itemsize == 0;
+        while plain
+            && (*base).tp_flags & ffi::Py_TPFLAGS_HEAPTYPE != 0
+            && !(*base).tp_base.is_null()
+        {
+            plain = (*base)
+                .tp_dealloc
+                .is_some_and(|own| ptr::fn_addr_eq(own, dealloc));
             base = (*base).tp_base;
         }
         if exception && !plain {
@@ -232,7 +256,8 @@ fn make<'py>(declared: &Bound<'py, PyType>) -> PyResult<ProxyType<'py>> {
         }
         let has = |number| !ffi::PyType_GetSlot(class, number).is_null();
         if has(ffi::Py_sq_repeat) && !has(ffi::Py_nb_multiply) {
-            plan.slots.push((ffi::Py_nb_multiply, slots::repeat_reflected as *mut c_void));
+            plan.slots
+                .push((ffi::Py_nb_multiply, slots::repeat_reflected as *mut c_void));
         }
         plan.callable = has(ffi::Py_tp_call);
         plan.flags |= (*class).tp_flags & (ffi::Py_TPFLAGS_SEQUENCE | ffi::Py_TPFLAGS_MAPPING);
@@ -245,7 +270,10 @@ fn make<'py>(declared: &Bound<'py, PyType>) -> PyResult<ProxyType<'py>> {
     }
     let made = plan.make(py)?;
     // `repr` and messages of the interpreter show the names of the proxied type.
-    for name in [pyo3::intern!(py, "__module__"), pyo3::intern!(py, "__qualname__")] {
+    for name in [
+        pyo3::intern!(py, "__module__"),
+        pyo3::intern!(py, "__qualname__"),
+    ] {
         // SAFETY: attached, with live objects; `type`'s own setter runs no code of a metaclass.
         unsafe {
             let kind = &raw mut ffi::PyType_Type;
@@ -279,7 +307,11 @@ fn make<'py>(declared: &Bound<'py, PyType>) -> PyResult<ProxyType<'py>> {
         // SAFETY: a live type.
         unsafe { is_exception_class(class) }
     };
-    Ok(ProxyType { class: made, present: shape(&present).present(), is_exception })
+    Ok(ProxyType {
+        class: made,
+        present: shape(&present).present(),
+        is_exception,
+    })
 }
 
 /// The operations that objects of `class` have: those whose special method is defined by a class of
@@ -336,9 +368,15 @@ impl Shape {
 fn shape(present: &OpSet) -> &'static Shape {
     static SHAPES: Mutex<Option<HashMap<OpSet, &'static Shape>>> = Mutex::new(None);
     let mut shapes = SHAPES.lock().unwrap_or_else(PoisonError::into_inner);
-    shapes.get_or_insert_default().entry(*present).or_insert_with(|| {
-        Box::leak(Box::new(Shape { present: *present, methods: table::methods(present) }))
-    })
+    shapes
+        .get_or_insert_default()
+        .entry(*present)
+        .or_insert_with(|| {
+            Box::leak(Box::new(Shape {
+                present: *present,
+                methods: table::methods(present),
+            }))
+        })
 }
 
 /// A proxy type to be made.
@@ -374,9 +412,11 @@ impl<'py> Plan<'py> {
     fn make(mut self, py: Python<'py>) -> PyResult<Bound<'py, PyType>> {
         let base = self.base.take();
         // SAFETY: a live type.
-        let below = base.as_ref().map_or(size_of::<ffi::PyObject>(), |base| unsafe {
-            (*base.as_type_ptr()).tp_basicsize.cast_unsigned()
-        });
+        let below = base
+            .as_ref()
+            .map_or(size_of::<ffi::PyObject>(), |base| unsafe {
+                (*base.as_type_ptr()).tp_basicsize.cast_unsigned()
+            });
         let below = below.next_multiple_of(align_of::<Payload>());
         let member = |name: &'static CStr, offset: usize| ffi::PyMemberDef {
             name: name.as_ptr(),
@@ -388,10 +428,16 @@ impl<'py> Plan<'py> {
         // Copied into the type by the interpreter.
         let mut members = Vec::new();
         if self.weakly_referenced {
-            members.push(member(c"__weaklistoffset__", std::mem::offset_of!(Payload, weakrefs)));
+            members.push(member(
+                c"__weaklistoffset__",
+                std::mem::offset_of!(Payload, weakrefs),
+            ));
         }
         if self.callable {
-            members.push(member(c"__vectorcalloffset__", std::mem::offset_of!(Payload, vectorcall)));
+            members.push(member(
+                c"__vectorcalloffset__",
+                std::mem::offset_of!(Payload, vectorcall),
+            ));
             self.flags |= ffi::Py_TPFLAGS_HAVE_VECTORCALL;
         }
         members.push(ffi::PyMemberDef::default());
@@ -428,7 +474,10 @@ impl<'py> Plan<'py> {
             let class = Bound::from_owned_ptr_or_err(py, class)?;
             let kind = class.as_ptr().cast::<ffi::PyTypeObject>();
             // The interpreter frees its copy by another field; this one is only read.
-            if CStr::from_ptr((*kind).tp_name).to_bytes().starts_with(PREFIX.as_bytes()) {
+            if CStr::from_ptr((*kind).tp_name)
+                .to_bytes()
+                .starts_with(PREFIX.as_bytes())
+            {
                 (*kind).tp_name = (*kind).tp_name.add(PREFIX.len());
             }
             Ok(class.cast_into()?)

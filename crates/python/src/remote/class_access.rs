@@ -19,7 +19,11 @@ pub(crate) struct ClassAccess {
 
 impl ClassAccess {
     pub(crate) fn new(connection: &Arc<Connection>, class: ImportId) -> Self {
-        Self { connection: Arc::downgrade(connection), peer: connection.peer().to_owned(), class }
+        Self {
+            connection: Arc::downgrade(connection),
+            peer: connection.peer().to_owned(),
+            class,
+        }
     }
 }
 
@@ -37,7 +41,10 @@ impl ClassAccess {
         let Some(connection) = self.connection.upgrade() else {
             return Err(errors::gone(&self.peer));
         };
-        let mut all = vec![operation.into_any(), name.unwrap_or_else(|| py.None().into_bound(py))];
+        let mut all = vec![
+            operation.into_any(),
+            name.unwrap_or_else(|| py.None().into_bound(py)),
+        ];
         all.extend(args.iter());
         let keywords = match kwargs {
             Some(kwargs) => kwargs
@@ -46,6 +53,12 @@ impl ClassAccess {
                 .collect::<PyResult<Vec<_>>>()?,
             None => Vec::new(),
         };
-        connection.fetch(py, OutgoingTarget::Import(self.class), FetchKind::CLASS, &all, &keywords)
+        connection.fetch(
+            py,
+            OutgoingTarget::Import(self.class),
+            FetchKind::CLASS,
+            &all,
+            &keywords,
+        )
     }
 }

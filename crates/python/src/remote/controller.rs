@@ -1,8 +1,8 @@
 //! What a remote object does with an operation: answer it here if the answer is certain, fetch one
 //! snapshot if all the contents are needed, else send it to the process where the object lives.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use objspace_interp::lookahead;
 use objspace_proto::{FetchKind, ImportId, Kind, Op, OutgoingTarget};
@@ -21,9 +21,54 @@ pub(crate) struct Remote {
     connection: Arc<Connection>,
     import: ImportId,
     kind: Kind,
+    iterated: Mutex<Option<Iterated>>,
+}
+
+/// The last snapshot that was iterated over: C code that turns an iterable into a list asks for its
+/// length as a hint, while it holds the iterator.
+struct Iterated {
+    iterator: Py<PyAny>,
+    length: usize,
+    position: (usize, usize),
 }
 
 impl Remote {
+    pub(crate) fn new(connection: &Arc<Connection>, import: ImportId, kind: Kind) -> Self {
+        Self {
+            connection: Arc::clone(connection),
+            import,
+            kind,
+            iterated: Mutex::new(None),
+        }
+    }
+
+    /// Iterates over one snapshot, and remembers it for the hint of its length.
+    fn iterate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let contents = snapshot(py, self)?;
+        let iterator = contents.try_iter()?.into_any();
+        // SAFETY: attached.
+        let position = unsafe { objspace_interp::position() };
+        let now = Iterated {
+            iterator: iterator.clone().unbind(),
+            length: contents.len()?,
+            position,
+        };
+        let old = lock(&self.iterated).replace(now);
+        drop(old);
+        Ok(iterator)
+    }
+
+    /// The length of the snapshot that the caller iterates over in this very instruction.
+    fn hint(&self) -> Option<usize> {
+        let iterated = lock(&self.iterated).take()?;
+        // SAFETY: attached.
+        let same = iterated.position == unsafe { objspace_interp::position() };
+        // SAFETY: a live object, whose count is only read. If it is more than ours, somebody else
+        // holds the iterator too: the C code that has just asked for it.
+        let shared = unsafe { ffi::Py_REFCNT(iterated.iterator.as_ptr()) } > 1;
+        (same && shared).then_some(iterated.length)
+    }
+
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
@@ -56,16 +101,30 @@ pub(crate) struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         let remote = self.remote.get();
-        remote.connection.link.forget(remote.import, self.address.load(Ordering::Relaxed));
+        remote
+            .connection
+            .link
+            .forget(remote.import, self.address.load(Ordering::Relaxed));
     }
 }
 
-static REMOTE: Native = Native { operate, dropped, resolve: never_deferred };
-static DEFERRED: Native = Native { operate: operate_deferred, dropped: dropped_deferred, resolve: resolve_deferred };
+static REMOTE: Native = Native {
+    operate,
+    dropped,
+    resolve: never_deferred,
+};
+static DEFERRED: Native = Native {
+    operate: operate_deferred,
+    dropped: dropped_deferred,
+    resolve: resolve_deferred,
+};
 
 /// The remote reference behind a proxy, if it is the proxy of a remote object. A deferred attribute
 /// is fetched first.
-pub(crate) fn remote_of<'py>(proxy: &ProxyRef<'py>, py: Python<'py>) -> PyResult<Option<Bound<'py, Remote>>> {
+pub(crate) fn remote_of<'py>(
+    proxy: &ProxyRef<'py>,
+    py: Python<'py>,
+) -> PyResult<Option<Bound<'py, Remote>>> {
     if proxy.is_native(&DEFERRED) {
         let resolved = proxy.resolved(py)?;
         return Ok(proxy::as_proxy(&resolved).and_then(|inner| remote_controller(&inner)));
@@ -95,8 +154,9 @@ pub(crate) fn import<'py>(
     class: &Bound<'py, PyType>,
 ) -> PyResult<Bound<'py, PyAny>> {
     connection.import(py, id, || {
-        let controller = Py::new(py, Remote { connection: Arc::clone(connection), import: id, kind })?;
-        proxy::new_proxy(py, class, controller.into_any(), Some(&REMOTE)).map(|proxy| proxy.into_bound(py))
+        let controller = Py::new(py, Remote::new(connection, id, kind))?;
+        proxy::new_proxy(py, class, controller.into_any(), Some(&REMOTE))
+            .map(|proxy| proxy.into_bound(py))
     })
 }
 
@@ -107,17 +167,28 @@ pub(crate) fn import_handle<'py>(
     id: ImportId,
 ) -> PyResult<Bound<'py, PyAny>> {
     connection.import(py, id, || {
-        let remote = Py::new(py, Remote { connection: Arc::clone(connection), import: id, kind: Kind::EXCEPTION })?;
-        let handle = Bound::new(py, Handle { remote, address: AtomicU64::new(0) })?;
-        handle.get().address.store(handle.as_ptr() as u64, Ordering::Relaxed);
+        let remote = Py::new(py, Remote::new(connection, id, Kind::EXCEPTION))?;
+        let handle = Bound::new(
+            py,
+            Handle {
+                remote,
+                address: AtomicU64::new(0),
+            },
+        )?;
+        handle
+            .get()
+            .address
+            .store(handle.as_ptr() as u64, Ordering::Relaxed);
         Ok(handle.into_any())
     })
 }
 
 fn reference<'a, 'py>(controller: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Remote>> {
-    controller
-        .cast::<Remote>()
-        .map_err(|_| PyRuntimeError::new_err("objspace: a remote proxy without its reference; please report this"))
+    controller.cast::<Remote>().map_err(|_| {
+        PyRuntimeError::new_err(
+            "objspace: a remote proxy without its reference; please report this",
+        )
+    })
 }
 
 fn dropped(controller: *mut ffi::PyObject, proxy: *mut ffi::PyObject) {
@@ -130,8 +201,14 @@ fn dropped(controller: *mut ffi::PyObject, proxy: *mut ffi::PyObject) {
     }
 }
 
-fn never_deferred<'py>(_: Python<'py>, _: &Bound<'py, PyAny>, _: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    Err(PyRuntimeError::new_err("objspace: a proxy of unknown type; please report this"))
+fn never_deferred<'py>(
+    _: Python<'py>,
+    _: &Bound<'py, PyAny>,
+    _: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    Err(PyRuntimeError::new_err(
+        "objspace: a proxy of unknown type; please report this",
+    ))
 }
 
 /// An operation on a remote object.
@@ -152,12 +229,21 @@ fn operate<'py>(
                 return getattr(py, proxy, remote, name);
             }
         }
-        Op::ITER if is_container(remote.kind) => return snapshot(py, remote)?.try_iter().map(Bound::into_any),
+        Op::ITER if is_container(remote.kind) => return remote.iterate(py),
+        Op::LEN if is_container(remote.kind) => {
+            if let Some(length) = remote.hint() {
+                return Ok(length.into_pyobject(py)?.into_any());
+            }
+        }
         Op::ITER if is_iterator(remote.kind) => return Ok(proxy.clone()),
         Op::REVERSED if is_container(remote.kind) => {
-            return py.import("builtins")?.call_method1("reversed", (snapshot(py, remote)?,));
+            return py
+                .import("builtins")?
+                .call_method1("reversed", (snapshot(py, remote)?,));
         }
-        Op::EQ | Op::NE | Op::LT | Op::LE | Op::GT | Op::GE => return compare(py, proxy, remote, op, args, keywords),
+        Op::EQ | Op::NE | Op::LT | Op::LE | Op::GT | Op::GE => {
+            return compare(py, proxy, remote, op, args, keywords);
+        }
         Op::HASH if remote.kind == Kind::INSTANCE && default_special(proxy, "__hash__")? => {
             return identity_hash(proxy);
         }
@@ -165,12 +251,16 @@ fn operate<'py>(
             // A new container, made of all the contents: it is made here, of one snapshot.
             if let ([other], Some(name)) = (args, op.name()) {
                 let contents = snapshot(py, remote)?;
-                return contents.get_type().call_method1(name, (&contents, materialised(other)?));
+                return contents
+                    .get_type()
+                    .call_method1(name, (&contents, materialised(other)?));
             }
         }
         _ => {}
     }
-    remote.connection.call(py, remote.target(), op, args, keywords)
+    remote
+        .connection
+        .call(py, remote.target(), op, args, keywords)
 }
 
 /// `proxy.name`: deferred if the caller's next instructions call it at once.
@@ -182,16 +272,28 @@ fn getattr<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: attached, with the very arguments of the attribute slot that is being called.
     if unsafe { lookahead::method_call_position(proxy.as_ptr(), name.as_ptr()) } {
-        let deferred = Deferred { object: proxy.clone().unbind(), name: name.clone().unbind() };
+        let deferred = Deferred {
+            object: proxy.clone().unbind(),
+            name: name.clone().unbind(),
+        };
         let controller = Py::new(py, deferred)?.into_any();
-        return proxy::new_deferred(py, controller, &DEFERRED).map(|deferred| deferred.into_bound(py));
+        return proxy::new_deferred(py, controller, &DEFERRED)
+            .map(|deferred| deferred.into_bound(py));
     }
-    remote.connection.call(py, remote.target(), Op::GETATTR, std::slice::from_ref(name.as_any()), &[])
+    remote.connection.call(
+        py,
+        remote.target(),
+        Op::GETATTR,
+        std::slice::from_ref(name.as_any()),
+        &[],
+    )
 }
 
 /// The whole contents, by one message.
 pub(crate) fn snapshot<'py>(py: Python<'py>, remote: &Remote) -> PyResult<Bound<'py, PyAny>> {
-    remote.connection.fetch(py, remote.target(), FetchKind::CONTENTS, &[], &[])
+    remote
+        .connection
+        .fetch(py, remote.target(), FetchKind::CONTENTS, &[], &[])
 }
 
 /// `other`, or its contents if it is itself a remote container.
@@ -218,26 +320,40 @@ fn compare<'py>(
     let ([other], Some(name)) = (args, op.name()) else {
         return Err(PyTypeError::new_err("a comparison takes one operand"));
     };
-    if proxy.is(other) && matches!(op, Op::EQ | Op::NE) && (is_container(remote.kind) || default_special(proxy, name)?) {
+    if proxy.is(other)
+        && matches!(op, Op::EQ | Op::NE)
+        && (is_container(remote.kind) || default_special(proxy, name)?)
+    {
         return Ok((op == Op::EQ).into_pyobject(py)?.to_owned().into_any());
     }
     if is_container(remote.kind) {
-        let there = proxy::as_proxy(other).map(|other| remote_of(&other, py)).transpose()?.flatten();
-        let both_there = there.is_some_and(|other| Arc::ptr_eq(&other.get().connection, &remote.connection));
+        let there = proxy::as_proxy(other)
+            .map(|other| remote_of(&other, py))
+            .transpose()?
+            .flatten();
+        let both_there =
+            there.is_some_and(|other| Arc::ptr_eq(&other.get().connection, &remote.connection));
         if !both_there {
             let contents = snapshot(py, remote)?;
-            return contents.get_type().call_method1(name, (&contents, materialised(other)?));
+            return contents
+                .get_type()
+                .call_method1(name, (&contents, materialised(other)?));
         }
     } else if default_special(proxy, name)? {
         return Ok(py.NotImplemented().into_bound(py));
     }
-    remote.connection.call(py, remote.target(), op, args, keywords)
+    remote
+        .connection
+        .call(py, remote.target(), op, args, keywords)
 }
 
 /// Whether the class of `proxy` leaves a special method to `object`.
 fn default_special(proxy: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
     let py = proxy.py();
-    let Some(class) = proxy::as_proxy(proxy).map(|proxy| proxy.declared(py)).transpose()? else {
+    let Some(class) = proxy::as_proxy(proxy)
+        .map(|proxy| proxy.declared(py))
+        .transpose()?
+    else {
         return Ok(false);
     };
     let object = py.get_type::<PyAny>();
@@ -254,8 +370,15 @@ fn identity_hash<'py>(proxy: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> 
     Ok(address.cast_signed().into_pyobject(proxy.py())?.into_any())
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn is_container(kind: Kind) -> bool {
-    matches!(kind, Kind::LIST | Kind::DICT | Kind::SET | Kind::FROZENSET | Kind::TUPLE | Kind::BYTEARRAY)
+    matches!(
+        kind,
+        Kind::LIST | Kind::DICT | Kind::SET | Kind::FROZENSET | Kind::TUPLE | Kind::BYTEARRAY
+    )
 }
 
 fn is_iterator(kind: Kind) -> bool {
@@ -264,11 +387,18 @@ fn is_iterator(kind: Kind) -> bool {
 
 // ------------------------------------------------------------------ deferred attributes
 
-fn deferred_parts<'a, 'py>(controller: &'a Bound<'py, PyAny>) -> PyResult<(&'a Deferred, Bound<'py, Remote>)> {
+fn deferred_parts<'a, 'py>(
+    controller: &'a Bound<'py, PyAny>,
+) -> PyResult<(&'a Deferred, Bound<'py, Remote>)> {
     let py = controller.py();
-    let broken = || PyRuntimeError::new_err("objspace: a deferred attribute without its object; please report this");
+    let broken = || {
+        PyRuntimeError::new_err(
+            "objspace: a deferred attribute without its object; please report this",
+        )
+    };
     let deferred = controller.cast::<Deferred>().map_err(|_| broken())?.get();
-    let remote = proxy::as_proxy(deferred.object.bind(py)).and_then(|proxy| remote_controller(&proxy));
+    let remote =
+        proxy::as_proxy(deferred.object.bind(py)).and_then(|proxy| remote_controller(&proxy));
     Ok((deferred, remote.ok_or_else(broken)?))
 }
 
@@ -281,14 +411,18 @@ fn operate_deferred<'py>(
     keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
 ) -> PyResult<Bound<'py, PyAny>> {
     if op != Op::CALL {
-        return Err(PyRuntimeError::new_err("objspace: a deferred attribute was asked for more than a call; please report this"));
+        return Err(PyRuntimeError::new_err(
+            "objspace: a deferred attribute was asked for more than a call; please report this",
+        ));
     }
     let (deferred, remote) = deferred_parts(controller)?;
     let remote = remote.get();
     let mut all = Vec::with_capacity(args.len() + 1);
     all.push(deferred.name.bind(py).clone().into_any());
     all.extend_from_slice(args);
-    remote.connection.call(py, remote.target(), Op::CALL_METHOD, &all, keywords)
+    remote
+        .connection
+        .call(py, remote.target(), Op::CALL_METHOD, &all, keywords)
 }
 
 fn resolve_deferred<'py>(
@@ -299,7 +433,9 @@ fn resolve_deferred<'py>(
     let (deferred, remote) = deferred_parts(controller)?;
     let remote = remote.get();
     let name = deferred.name.bind(py).clone().into_any();
-    remote.connection.call(py, remote.target(), Op::GETATTR, &[name], &[])
+    remote
+        .connection
+        .call(py, remote.target(), Op::GETATTR, &[name], &[])
 }
 
 fn dropped_deferred(_: *mut ffi::PyObject, _: *mut ffi::PyObject) {}

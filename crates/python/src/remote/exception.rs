@@ -13,6 +13,7 @@
 //! encodes by its rules. The live exception ([`node::LIVE`]) must arrive either as the original
 //! exception itself (it came home) or as an opaque token.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use pyo3::exceptions::{
@@ -24,8 +25,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTraceback, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
 
-use super::class::statics;
-use super::plain::is_plain;
+use super::class::{is_remote, statics};
 use super::traceback;
 
 /// Positions in a node.
@@ -50,7 +50,7 @@ pub(crate) mod node {
     pub(crate) const MEMBERS: usize = 8;
     /// The entries of the traceback.
     pub(crate) const TRACEBACK: usize = 9;
-    /// `str(e)` where the class or the arguments do not tell, or `None`.
+    /// `str(e)` where the class defines its own, or `None`.
     pub(crate) const STR: usize = 10;
     /// `repr(e)` where the class defines its own, or `None`.
     pub(crate) const REPR: usize = 11;
@@ -331,13 +331,7 @@ fn describe_one<'py>(
     );
     let entries = traceback::describe(py, error.traceback(py).as_ref(), options.redact)?;
 
-    let (own_str, own_repr) = own_texts(&class)?;
-    let text = if own_str || !is_plain(args.as_any()) {
-        Some(printed(exception.as_any(), false))
-    } else {
-        None
-    };
-    let representation = own_repr.then(|| printed(exception.as_any(), true));
+    let (text, representation) = texts(exception, &class)?;
 
     let items: [Bound<'py, PyAny>; node::LEN] = [
         class.clone().into_any(),
@@ -380,19 +374,70 @@ fn slots<'py>(
     Ok(found)
 }
 
-/// Whether a class of the user's gives the exception its `__str__` and its `__repr__`.
-fn own_texts(class: &Bound<'_, PyType>) -> PyResult<(bool, bool)> {
+type Texts<'py> = (Option<Bound<'py, PyString>>, Option<Bound<'py, PyString>>);
+
+/// `str` and `repr` of an exception, where a class of the user's makes them.
+fn texts<'py>(
+    exception: &Bound<'py, PyBaseException>,
+    class: &Bound<'py, PyType>,
+) -> PyResult<Texts<'py>> {
+    let py = class.py();
+    if let Some(arrival) = arrival(exception.as_any()) {
+        let arrival = arrival.get();
+        let again = |text: &Option<Py<PyString>>| text.as_ref().map(|text| text.bind(py).clone());
+        return Ok((again(&arrival.text), again(&arrival.representation)));
+    }
     let (mut own_str, mut own_repr) = (false, false);
     for base in class.mro() {
         let base = base.cast_into::<PyType>()?;
         if !statics::is_heap(&base) {
             break;
         }
+        // A class that came over has its methods over there, where they work on what arrives.
+        if is_remote(&base) {
+            continue;
+        }
         let dict = statics::dict(&base)?;
-        own_str |= dict.contains(intern!(class.py(), "__str__"))?;
-        own_repr |= dict.contains(intern!(class.py(), "__repr__"))?;
+        own_str |= dict.contains(intern!(py, "__str__"))?;
+        own_repr |= dict.contains(intern!(py, "__repr__"))?;
     }
-    Ok((own_str, own_repr))
+    if !own_str && !own_repr {
+        return Ok((None, None));
+    }
+    // Its method may send the very exception somewhere: it is not printed again for that.
+    let Some(_guard) = Printing::start(exception.as_ptr() as usize) else {
+        return Ok((None, None));
+    };
+    Ok((
+        own_str.then(|| printed(exception.as_any(), false)),
+        own_repr.then(|| printed(exception.as_any(), true)),
+    ))
+}
+
+thread_local! {
+    static PRINTING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While it lives, this thread is printing an exception.
+struct Printing;
+
+impl Printing {
+    /// `None` if this thread is printing that exception already.
+    fn start(address: usize) -> Option<Self> {
+        PRINTING.with_borrow_mut(|printing| {
+            if printing.contains(&address) {
+                return None;
+            }
+            printing.push(address);
+            Some(Self)
+        })
+    }
+}
+
+impl Drop for Printing {
+    fn drop(&mut self) {
+        PRINTING.with_borrow_mut(|printing| printing.pop());
+    }
 }
 
 fn printed<'py>(exception: &Bound<'py, PyAny>, representation: bool) -> Bound<'py, PyString> {

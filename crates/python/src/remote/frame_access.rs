@@ -21,7 +21,10 @@ pub(crate) struct FrameAccess {
 
 impl FrameAccess {
     pub(crate) fn new(connection: &Arc<Connection>) -> Self {
-        Self { connection: Arc::downgrade(connection), peer: connection.peer().to_owned() }
+        Self {
+            connection: Arc::downgrade(connection),
+            peer: connection.peer().to_owned(),
+        }
     }
 }
 
@@ -35,7 +38,10 @@ impl FrameAccess {
         frame: &Bound<'py, PyAny>,
         rest: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let remote = proxy::as_proxy(frame).map(|proxy| controller::remote_of(&proxy, py)).transpose()?.flatten();
+        let remote = proxy::as_proxy(frame)
+            .map(|proxy| controller::remote_of(&proxy, py))
+            .transpose()?
+            .flatten();
         // The collector may have cleared the frame's proxy with the exception that it belonged to.
         let Some(remote) = remote else {
             return Err(errors::gone(&self.peer));

@@ -52,6 +52,11 @@ pub(crate) mod _parts {
     }
 
     #[pyfunction]
+    fn class_fact<'py>(class: &Bound<'py, PyType>, name: &str) -> Option<Bound<'py, PyAny>> {
+        class::fact(class, name)
+    }
+
+    #[pyfunction]
     #[pyo3(signature = (exception, redact=false, limit=128))]
     fn describe_exception<'py>(
         py: Python<'py>,

@@ -29,30 +29,61 @@ impl RemoteView {
 
 #[pymethods]
 impl RemoteView {
-    fn __getattr__<'py>(&self, py: Python<'py>, name: Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    fn __getattr__<'py>(
+        &self,
+        py: Python<'py>,
+        name: Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let text = name.to_string();
         // Python itself asks for such names (copy, pickle, inspect): nobody exports them.
         if text.starts_with("__") && text.ends_with("__") {
-            return Err(PyAttributeError::new_err(format!("a RemoteView has no {text}")));
+            return Err(PyAttributeError::new_err(format!(
+                "a RemoteView has no {text}"
+            )));
         }
-        self.connection.call(py, OutgoingTarget::Root, Op::GETITEM, &[name.into_any()], &[]).map_err(|error| {
-            if error.is_instance_of::<ObjectNotFound>(py) {
-                let message = error.value(py).getattr("args").and_then(|args| args.get_item(0));
-                let missing = PyAttributeError::new_err(message.map_or(text, |message| message.to_string()));
-                missing.set_cause(py, Some(error));
-                missing
-            } else {
-                error
-            }
-        })
+        self.connection
+            .call(
+                py,
+                OutgoingTarget::Root,
+                Op::GETITEM,
+                &[name.into_any()],
+                &[],
+            )
+            .map_err(|error| {
+                if error.is_instance_of::<ObjectNotFound>(py) {
+                    let message = error
+                        .value(py)
+                        .getattr("args")
+                        .and_then(|args| args.get_item(0));
+                    let missing = PyAttributeError::new_err(
+                        message.map_or(text, |message| message.to_string()),
+                    );
+                    missing.set_cause(py, Some(error));
+                    missing
+                } else {
+                    error
+                }
+            })
     }
 
     fn __dir__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let names = self.connection.fetch(py, OutgoingTarget::Root, FetchKind::EXPORTED_NAMES, &[], &[])?;
-        names.try_iter()?.collect::<PyResult<Vec<_>>>().and_then(|names| PyList::new(py, names))
+        let names = self.connection.fetch(
+            py,
+            OutgoingTarget::Root,
+            FetchKind::EXPORTED_NAMES,
+            &[],
+            &[],
+        )?;
+        names
+            .try_iter()?
+            .collect::<PyResult<Vec<_>>>()
+            .and_then(|names| PyList::new(py, names))
     }
 
     fn __repr__(&self) -> String {
-        format!("<objspace.distributed.RemoteView of {}>", self.connection.peer())
+        format!(
+            "<objspace.distributed.RemoteView of {}>",
+            self.connection.peer()
+        )
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use objspace_proto::{
-    AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome, OutgoingTarget, QuestionId, Received,
-    Ticket,
+    AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome,
+    OutgoingTarget, QuestionId, Received, Ticket,
 };
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
@@ -43,15 +43,28 @@ struct Classes {
 fn label(peer: &str) -> String {
     static SEEN: Mutex<Option<HashMap<String, u32>>> = Mutex::new(None);
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = seen.get_or_insert_default().entry(peer.to_owned()).or_insert(0);
+    let count = seen
+        .get_or_insert_default()
+        .entry(peer.to_owned())
+        .or_insert(0);
     *count += 1;
-    if *count == 1 { peer.to_owned() } else { format!("{peer}, session {count}") }
+    if *count == 1 {
+        peer.to_owned()
+    } else {
+        format!("{peer}, session {count}")
+    }
 }
 
 impl Connection {
     pub(crate) fn new(link: Arc<Link>, policy: Py<Policy>, names: Py<PyAny>) -> Arc<Self> {
         let label = label(&link.peer);
-        Arc::new(Self { link, policy, names, classes: Mutex::default(), label })
+        Arc::new(Self {
+            link,
+            policy,
+            names,
+            classes: Mutex::default(),
+            label,
+        })
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -71,12 +84,16 @@ impl Connection {
         if self.policy().is_full() {
             return Ok(());
         }
-        let attribute = matches!(op, Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD);
+        let attribute = matches!(
+            op,
+            Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD
+        );
         if attribute
             && let Some(name) = name
             && Policy::stays_inside(&name.to_string_lossy())
             && target.get_type().mro().iter().any(|base| {
-                base.cast_into::<PyType>().is_ok_and(|base| self.imported_class(&base).is_some())
+                base.cast_into::<PyType>()
+                    .is_ok_and(|base| self.imported_class(&base).is_some())
             })
         {
             return Ok(());
@@ -116,7 +133,11 @@ impl Connection {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
         let (payload, _alive) = writer.finish();
-        self.ask(py, |state, thread, parent| state.engine.call(thread, parent, target, op, CallFlags::NONE, payload))
+        self.ask(py, |state, thread, parent| {
+            state
+                .engine
+                .call(thread, parent, target, op, CallFlags::NONE, payload)
+        })
     }
 
     /// Fetches facts about the peer's `target` in one message.
@@ -131,7 +152,9 @@ impl Connection {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
         let (payload, _alive) = writer.finish();
-        self.ask(py, |state, thread, parent| state.engine.fetch(thread, parent, target, what, payload))
+        self.ask(py, |state, thread, parent| {
+            state.engine.fetch(thread, parent, target, what, payload)
+        })
     }
 
     fn ask<'py>(
@@ -163,11 +186,17 @@ impl Connection {
             }
         };
         self.link.flush(py)?;
-        let answer = self.link.wait_for(py, wait, |py, request| serve::serve(py, self, request))?;
+        let answer = self
+            .link
+            .wait_for(py, wait, |py, request| serve::serve(py, self, request))?;
         self.result(py, answer)
     }
 
-    fn result<'py>(self: &Arc<Self>, py: Python<'py>, answer: Answer) -> PyResult<Bound<'py, PyAny>> {
+    fn result<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        answer: Answer,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let value = Reader::read_one(self, py, answer.payload)?;
         match answer.outcome {
             Outcome::Value => Ok(value),
@@ -197,7 +226,11 @@ impl Connection {
     }
 
     /// The object of this process that the peer names.
-    pub(crate) fn exported<'py>(&self, py: Python<'py>, id: ExportId) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn exported<'py>(
+        &self,
+        py: Python<'py>,
+        id: ExportId,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let found = {
             let state = self.link.state();
             state.engine.exported(id).map(|held| held.clone_ref(py))
@@ -242,7 +275,11 @@ impl Connection {
     // ------------------------------------------------------------------ imports
 
     /// The local twin of the peer's class.
-    pub(crate) fn class_of<'py>(self: &Arc<Self>, py: Python<'py>, id: ImportId) -> PyResult<Bound<'py, PyType>> {
+    pub(crate) fn class_of<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        id: ImportId,
+    ) -> PyResult<Bound<'py, PyType>> {
         if let Some(class) = self.classes().by_import.get(&id) {
             return Ok(class.bind(py).clone());
         }
@@ -255,7 +292,9 @@ impl Connection {
             )));
         };
         let description = Reader::read_one(self, py, shape)?.cast_into::<PyTuple>()?;
-        let bases = description.get_item(class::shape::BASES)?.cast_into::<PyTuple>()?;
+        let bases = description
+            .get_item(class::shape::BASES)?
+            .cast_into::<PyTuple>()?;
         let access = Bound::new(py, ClassAccess::new(self, id))?;
         let class = class::build(py, &description, &bases, access.as_any(), self.label())?;
         let mut classes = self.classes();
@@ -267,7 +306,10 @@ impl Connection {
 
     /// The peer's id of a class that is the twin of one of its own.
     pub(crate) fn imported_class(&self, class: &Bound<'_, PyType>) -> Option<ImportId> {
-        self.classes().by_class.get(&(class.as_ptr() as usize)).copied()
+        self.classes()
+            .by_class
+            .get(&(class.as_ptr() as usize))
+            .copied()
     }
 
     /// The proxy or handle that stands for `id` here, entered for one reference that has arrived;
@@ -285,7 +327,12 @@ impl Connection {
             unsafe { ffi::Py_INCREF(handle as *mut ffi::PyObject) };
             true
         };
-        let known = self.link.state().engine.import(id, revive).map_err(|error| errors::protocol(&error))?;
+        let known = self
+            .link
+            .state()
+            .engine
+            .import(id, revive)
+            .map_err(|error| errors::protocol(&error))?;
         if let Import::Known(handle) = known {
             // SAFETY: `revive` took the reference that is handed over here.
             return Ok(unsafe { Bound::from_owned_ptr(py, handle as *mut ffi::PyObject) });
@@ -315,12 +362,21 @@ impl Connection {
     }
 
     /// A result that was kept for later calls of the peer.
-    pub(crate) fn answered<'py>(&self, py: Python<'py>, question: u32, ticket: Ticket) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn answered<'py>(
+        &self,
+        py: Python<'py>,
+        question: u32,
+        ticket: Ticket,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let found = {
             let state = self.link.state();
             match state.engine.answer_value(question, ticket) {
-                Ok(AnswerValue::Done { value: Some(held), .. }) => Ok(held.clone_ref(py)),
-                Ok(_) => Err(errors::ProtocolError::new_err("the result of an earlier call is not there")),
+                Ok(AnswerValue::Done {
+                    value: Some(held), ..
+                }) => Ok(held.clone_ref(py)),
+                Ok(_) => Err(errors::ProtocolError::new_err(
+                    "the result of an earlier call is not there",
+                )),
                 Err(error) => Err(errors::protocol(&error)),
             }
         };

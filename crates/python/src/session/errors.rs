@@ -29,10 +29,12 @@ create_exception!(
 pub(crate) fn session_ended(peer: &str, end: &End) -> PyErr {
     ConnectionLost::new_err(match end {
         End::Closed => format!("the session with {peer} was closed on this side"),
-        End::ByPeer(_, reason) if reason.is_empty() => format!("{peer} closed the session"),
-        End::ByPeer(_, reason) => format!("{peer} closed the session: {reason}"),
+        End::ByPeer(reason) if reason.is_empty() => format!("{peer} closed the session"),
+        End::ByPeer(reason) => format!("{peer} closed the session: {reason}"),
         End::Lost(cause) => format!("the connection to {peer} is lost: {cause}"),
-        End::Broken(cause) => format!("the session with {peer} was ended, because the other side broke the protocol: {cause}"),
+        End::Broken(cause) => format!(
+            "the session with {peer} was ended, because the other side broke the protocol: {cause}"
+        ),
     })
 }
 

@@ -12,13 +12,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, IoSlice};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use objspace_net::{Interest, Stream, Waker};
 use objspace_proto::{
-    CloseCode, Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output, QuestionId, Received,
-    Session as Engine,
+    Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output, QuestionId,
+    Received, Session as Engine,
 };
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -88,7 +88,7 @@ pub(crate) enum End {
     /// This side closed it.
     Closed,
     /// The peer closed it, with its words.
-    ByPeer(CloseCode, String),
+    ByPeer(String),
     /// The stream ended or failed.
     Lost(String),
     /// The peer broke the protocol.
@@ -141,7 +141,10 @@ pub(crate) struct State {
 pub(crate) enum Channel {
     Stream(Stream),
     /// Two Python functions that move bytes objects.
-    Functions { send: Py<PyAny>, receive: Py<PyAny> },
+    Functions {
+        send: Py<PyAny>,
+        receive: Py<PyAny>,
+    },
 }
 
 pub(crate) struct Link {
@@ -166,8 +169,13 @@ enum Seen {
 }
 
 impl Link {
-    pub(crate) fn new(engine: Engine<Held>, deframer: Deframer, channel: Channel, peer: String) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(
+        engine: Engine<Held>,
+        deframer: Deframer,
+        channel: Channel,
+        peer: String,
+    ) -> Arc<Self> {
+        let link = Arc::new(Self {
             state: Mutex::new(State {
                 engine,
                 waiters: HashMap::new(),
@@ -195,18 +203,16 @@ impl Link {
             work_ready: Condvar::new(),
             process: std::process::id(),
             peer,
-        })
+        });
+        let mut links = all_links();
+        links.retain(|link| link.strong_count() > 0);
+        links.push(Arc::downgrade(&link));
+        link
     }
 
     /// The engine and the tables. Never held while Python code can run.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The error that every operation raises once the session has ended.
-    pub(crate) fn ended(&self) -> Option<PyErr> {
-        let end = self.state().end.clone()?;
-        Some(errors::session_ended(&self.peer, &end))
     }
 
     /// Whether this is a forked child of the process that opened the session. Nothing of the
@@ -249,7 +255,9 @@ impl Link {
     /// Writes queued output until it is gone or the stream takes no more.
     fn write_some(&self, stream: &Stream) {
         loop {
-            let Some(mut output) = self.state().start_writing() else { return };
+            let Some(mut output) = self.state().start_writing() else {
+                return;
+            };
             let written = write_output(stream, &mut output);
             let mut state = self.state();
             let all = output.is_empty();
@@ -280,7 +288,16 @@ impl Link {
         let wait = Wait(state.next_wait);
         state.next_wait += 1;
         let waker = threads::waker();
-        state.waiters.insert(wait, Waiter { question, waker, answer: None, nested: VecDeque::new(), parked: false });
+        state.waiters.insert(
+            wait,
+            Waiter {
+                question,
+                waker,
+                answer: None,
+                nested: VecDeque::new(),
+                parked: false,
+            },
+        );
         state.waits.insert(question, wait);
         wait
     }
@@ -307,7 +324,9 @@ impl Link {
                 let mut guard = self.state();
                 let state = &mut *guard;
                 let Some(waiter) = state.waiters.get_mut(&wait) else {
-                    return Err(PyRuntimeError::new_err("objspace: a wait without a question; please report this"));
+                    return Err(PyRuntimeError::new_err(
+                        "objspace: a wait without a question; please report this",
+                    ));
                 };
                 waiter.parked = false;
                 if let Some(answer) = waiter.answer.take() {
@@ -325,7 +344,9 @@ impl Link {
                 } else {
                     match state.reader {
                         Reader::Nobody | Reader::Idle(_) => {
-                            if let (Reader::Idle(_), Some(waker)) = (state.reader, &state.idle_waker) {
+                            if let (Reader::Idle(_), Some(waker)) =
+                                (state.reader, &state.idle_waker)
+                            {
                                 waker.wake();
                             }
                             state.epoch += 1;
@@ -367,7 +388,7 @@ impl Link {
                     }
                 }
                 Step::Park(waker) => {
-                    let interrupted = py.detach(|| park(&waker, threads::signal_check()));
+                    let interrupted = threads::detach(py, || park(&waker, threads::signal_check()));
                     if interrupted {
                         self.check_signals(py, wait, &mut mine)?;
                     }
@@ -405,7 +426,11 @@ impl Link {
             state.reader = Reader::Nobody;
             state.idle_waker = None;
             state.activity += 1;
-            if let Some(waiter) = state.waiters.values().find(|w| w.parked && w.answer.is_none()) {
+            if let Some(waiter) = state
+                .waiters
+                .values()
+                .find(|w| w.parked && w.answer.is_none())
+            {
                 waiter.waker.wake();
             } else {
                 self.keep_watch(&state);
@@ -425,7 +450,7 @@ impl Link {
         match &self.channel {
             Channel::Stream(stream) => {
                 let waker = threads::waker();
-                py.detach(|| self.read_stream(stream, &waker, epoch, wait))
+                threads::detach(py, || self.read_stream(stream, &waker, epoch, wait))
             }
             Channel::Functions { receive, .. } => self.read_function(py, receive, wait),
         }
@@ -439,11 +464,16 @@ impl Link {
             let mut frames = VecDeque::new();
             let whole = deframer.extend(bytes, |frame| frames.push_back(Ok(Some(frame))));
             frames.extend(whole.err().map(Err));
-            Ok((bytes.is_empty(), self.hand_out(|| frames.pop_front().unwrap_or(Ok(None)), wait)))
+            Ok((
+                bytes.is_empty(),
+                self.hand_out(|| frames.pop_front().unwrap_or(Ok(None)), wait),
+            ))
         });
         match received {
             Ok((true, _)) => {
-                self.end(End::Lost("its receive function returned no bytes: the channel has ended".into()));
+                self.end(End::Lost(
+                    "its receive function returned no bytes: the channel has ended".into(),
+                ));
                 Seen::Ended
             }
             Ok((false, seen)) => seen.unwrap_or(Seen::Woken),
@@ -469,7 +499,14 @@ impl Link {
                 Reader::Idle(_) => (releases > 0).then_some(GATHER),
                 _ => threads::signal_check(),
             };
-            let ready = match stream.wait(Interest { read: true, write: writing }, Some(waker), timeout) {
+            let ready = match stream.wait(
+                Interest {
+                    read: true,
+                    write: writing,
+                },
+                Some(waker),
+                timeout,
+            ) {
                 Ok(ready) => ready,
                 Err(error) => {
                     self.end(End::Lost(error.to_string()));
@@ -562,7 +599,10 @@ impl Link {
             }
         }
         if let Some(wait) = wait
-            && state.waiters.get(&wait).is_some_and(|w| w.answer.is_some() || !w.nested.is_empty())
+            && state
+                .waiters
+                .get(&wait)
+                .is_some_and(|w| w.answer.is_some() || !w.nested.is_empty())
         {
             // Work for others that came in the same read must not wait for this thread.
             if !state.work.is_empty() {
@@ -626,7 +666,7 @@ impl Link {
         self.work_ready.notify_all();
         drop(state);
         if let Channel::Stream(stream) = &self.channel {
-                stream.shutdown();
+            stream.shutdown();
         }
     }
 
@@ -668,7 +708,11 @@ impl Link {
     }
 
     /// Runs on the calling thread until the session ends.
-    pub(crate) fn serve_here(&self, py: Python<'_>, serve: &dyn Fn(Python<'_>, Request)) -> PyResult<()> {
+    pub(crate) fn serve_here(
+        &self,
+        py: Python<'_>,
+        serve: &dyn Fn(Python<'_>, Request),
+    ) -> PyResult<()> {
         self.state().workers += 1;
         loop {
             let next = {
@@ -695,11 +739,12 @@ impl Link {
                     self.drop_garbage();
                 }
                 Err(None) => {
-                    let waited = py.detach(|| {
+                    py.detach(|| {
                         let state = self.state();
-                        let _ = self.work_ready.wait_timeout(state, Duration::from_millis(50));
+                        let _ = self
+                            .work_ready
+                            .wait_timeout(state, Duration::from_millis(50));
                     });
-                    let () = waited;
                     py.check_signals()?;
                 }
             }
@@ -764,7 +809,14 @@ impl Link {
                 state.sleeping += 1;
                 let (mut woken, timeout) = self
                     .work_ready
-                    .wait_timeout(state, if surplus { SURPLUS } else { Duration::from_secs(3600) })
+                    .wait_timeout(
+                        state,
+                        if surplus {
+                            SURPLUS
+                        } else {
+                            Duration::from_secs(3600)
+                        },
+                    )
                     .unwrap_or_else(PoisonError::into_inner);
                 woken.sleeping -= 1;
                 if surplus && timeout.timed_out() && woken.workers > woken.working + 2 {
@@ -780,7 +832,9 @@ impl Link {
 
     /// Reads for everybody while nobody waits.
     fn read_idle(&self, waker: &Waker, epoch: u64) {
-        let Channel::Stream(stream) = &self.channel else { return };
+        let Channel::Stream(stream) = &self.channel else {
+            return;
+        };
         let seen = self.read_stream(stream, waker, epoch, None);
         let mut state = self.state();
         if state.reader == Reader::Idle(epoch) {
@@ -809,12 +863,40 @@ impl Link {
     }
 }
 
+fn all_links() -> MutexGuard<'static, Vec<Weak<Link>>> {
+    static LINKS: Mutex<Vec<Weak<Link>>> = Mutex::new(Vec::new());
+    LINKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every session of this process and gives its threads a moment to leave: a thread that comes
+/// back to an interpreter that is shutting down takes the process down.
+#[pyfunction]
+pub(crate) fn end_all_sessions(py: Python<'_>) {
+    let links: Vec<_> = all_links()
+        .iter()
+        .filter_map(Weak::upgrade)
+        .filter(|link| !link.inherited())
+        .collect();
+    for link in &links {
+        link.end(End::Closed);
+        link.drop_garbage();
+    }
+    for _ in 0..500 {
+        if threads::detached() == 0 {
+            break;
+        }
+        py.detach(|| std::thread::sleep(Duration::from_millis(1)));
+    }
+}
+
 /// Performs one request of the peer and replies.
 pub(crate) type Serve = dyn Fn(Python<'_>, Request) + Send + Sync;
 
 /// Waits until the waker is woken; true if signals are to be looked at.
 pub(crate) fn park(waker: &Waker, timeout: Option<Duration>) -> bool {
-    waker.wait(timeout).is_ok_and(|ready| ready.interrupted || ready.timed_out)
+    waker
+        .wait(timeout)
+        .is_ok_and(|ready| ready.interrupted || ready.timed_out)
 }
 
 /// How much room a read gets at least.
@@ -874,7 +956,11 @@ impl State {
         match event {
             Event::Call(call) => self.route(Request::Call(call), reader),
             Event::Fetch(fetch) => self.route(Request::Fetch(fetch), reader),
-            Event::Reply { question, outcome, payload } => {
+            Event::Reply {
+                question,
+                outcome,
+                payload,
+            } => {
                 let wait = self.waits.remove(&question);
                 if let Some(wait) = wait
                     && let Some(waiter) = self.waiters.get_mut(&wait)
@@ -886,14 +972,15 @@ impl State {
                 } else {
                     // Nobody waits any more (the call was cancelled): what it brought goes back.
                     let _ = self.engine.discard(&payload, 0);
-                    self.garbage.append(&mut self.engine.finish_reading(payload.ticket()));
+                    self.garbage
+                        .append(&mut self.engine.finish_reading(payload.ticket()));
                 }
             }
             Event::Released(mut objects) => self.garbage.append(&mut objects),
             Event::Shape { class, payload } => {
                 self.shapes.insert(class, payload);
             }
-            Event::Closed { code, reason } => return Some(End::ByPeer(code, reason)),
+            Event::Closed { reason, .. } => return Some(End::ByPeer(reason)),
             _ => {}
         }
         None

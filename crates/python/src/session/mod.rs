@@ -15,7 +15,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use objspace_net::{Endpoint, Stream};
-use objspace_proto::{CloseCode, Config, Deframer, FetchKind, Limits, Op, OutgoingTarget, Session as Engine};
+use objspace_proto::{
+    CloseCode, Config, Deframer, FetchKind, Limits, Op, OutgoingTarget, Session as Engine,
+};
 use pyo3::exceptions::{PyConnectionError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -60,9 +62,13 @@ fn open(
     policy: Py<Policy>,
 ) -> Arc<Connection> {
     let limits = Limits::default();
-    let engine = Engine::new(&Config { agent: agent(py), nonce: nonce(), limits });
+    let engine = Engine::new(&Config {
+        agent: agent(py),
+        nonce: nonce(),
+        limits,
+    });
     let link = Link::new(engine, Deframer::new(&limits), channel, peer);
-    let names = names.map_or_else(|| PyDict::new(py).into_any(), |names| names);
+    let names = names.unwrap_or_else(|| PyDict::new(py).into_any());
     Connection::new(link, policy, names.unbind())
 }
 
@@ -75,7 +81,12 @@ pub(crate) fn start_workers(connection: &Arc<Connection>) {
 
 fn agent(py: Python<'_>) -> String {
     let version = py.version_info();
-    format!("objspace {} (CPython {}.{})", env!("CARGO_PKG_VERSION"), version.major, version.minor)
+    format!(
+        "objspace {} (CPython {}.{})",
+        env!("CARGO_PKG_VERSION"),
+        version.major,
+        version.minor
+    )
 }
 
 /// A number that tells this process from others.
@@ -101,7 +112,13 @@ impl Session {
     ) -> PyResult<Self> {
         let policy = policy.map_or_else(|| Py::new(py, Policy::everything()), Ok)?;
         let channel = Channel::Functions { send, receive };
-        let connection = open(py, channel, "the other side of a custom channel".into(), exported_names, policy);
+        let connection = open(
+            py,
+            channel,
+            "the other side of a custom channel".into(),
+            exported_names,
+            policy,
+        );
         Ok(Self::of(connection))
     }
 
@@ -113,13 +130,29 @@ impl Session {
 
     /// The object that the other side exports under `name`; `ObjectNotFound` if there is none.
     #[pyo3(name = "get_remote")]
-    fn exported_by_peer<'py>(&self, py: Python<'py>, name: Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-        self.connection.call(py, OutgoingTarget::Root, Op::GETITEM, &[name.into_any()], &[])
+    fn exported_by_peer<'py>(
+        &self,
+        py: Python<'py>,
+        name: Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.connection.call(
+            py,
+            OutgoingTarget::Root,
+            Op::GETITEM,
+            &[name.into_any()],
+            &[],
+        )
     }
 
     /// The names that the other side exports, sorted.
     fn remote_keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let names = self.connection.fetch(py, OutgoingTarget::Root, FetchKind::EXPORTED_NAMES, &[], &[])?;
+        let names = self.connection.fetch(
+            py,
+            OutgoingTarget::Root,
+            FetchKind::EXPORTED_NAMES,
+            &[],
+            &[],
+        )?;
         let mut names: Vec<String> = names.extract()?;
         names.sort();
         Ok(names)
@@ -128,7 +161,9 @@ impl Session {
     /// Serves the other side on this thread until the session ends.
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
         let connection = &self.connection;
-        connection.link.serve_here(py, &|py, request| serve::serve(py, connection, request))
+        connection
+            .link
+            .serve_here(py, &|py, request| serve::serve(py, connection, request))
     }
 
     /// Ends the session. Proxies of it raise `ConnectionLost` from now on. Again: no effect.
@@ -192,7 +227,10 @@ impl Session {
 
     fn __repr__(&self) -> String {
         let state = if self.closed() { "closed" } else { "open" };
-        format!("<objspace.distributed.Session with {}, {state}>", self.connection.peer())
+        format!(
+            "<objspace.distributed.Session with {}, {state}>",
+            self.connection.peer()
+        )
     }
 }
 
@@ -235,11 +273,26 @@ pub(crate) fn pair(
     let (one, other) = Stream::pair()?;
     let (first, second) = match policy {
         Some(policies) => policies,
-        None => (Py::new(py, Policy::everything())?, Py::new(py, Policy::everything())?),
+        None => (
+            Py::new(py, Policy::everything())?,
+            Py::new(py, Policy::everything())?,
+        ),
     };
     Ok((
-        Session::of(Session::over_stream(py, one, "the second session of a pair".into(), here, first)),
-        Session::of(Session::over_stream(py, other, "the first session of a pair".into(), there, second)),
+        Session::of(Session::over_stream(
+            py,
+            one,
+            "the second session of a pair".into(),
+            here,
+            first,
+        )),
+        Session::of(Session::over_stream(
+            py,
+            other,
+            "the first session of a pair".into(),
+            there,
+            second,
+        )),
     ))
 }
 
@@ -255,14 +308,27 @@ pub(crate) fn session_over_fds(
     policy: Option<Py<Policy>>,
 ) -> PyResult<Session> {
     if read_fd < 0 || write_fd < 0 || read_fd == write_fd {
-        return Err(PyValueError::new_err("two different open file descriptors are needed"));
+        return Err(PyValueError::new_err(
+            "two different open file descriptors are needed",
+        ));
     }
     let policy = policy.map_or_else(|| Py::new(py, Policy::everything()), Ok)?;
     // SAFETY: the caller hands both descriptors over, as this function's contract says; they are
     // checked to be two different non-negative numbers.
-    let (read, write) = unsafe { (OwnedFd::from_raw_fd(read_fd), OwnedFd::from_raw_fd(write_fd)) };
+    let (read, write) = unsafe {
+        (
+            OwnedFd::from_raw_fd(read_fd),
+            OwnedFd::from_raw_fd(write_fd),
+        )
+    };
     let stream = Stream::from_named_fds(read, write, peer.clone())?;
-    Ok(Session::of(Session::over_stream(py, stream, peer, exported_names, policy)))
+    Ok(Session::of(Session::over_stream(
+        py,
+        stream,
+        peer,
+        exported_names,
+        policy,
+    )))
 }
 
 /// The session behind a `RemoteView` or a remote object; `TypeError` for anything else.

@@ -66,7 +66,11 @@ pub(crate) fn perform<'py>(
             Ok(py.None().into_bound(py))
         }
         Op::LEN => Ok(target.len()?.into_pyobject(py)?.into_any()),
-        Op::CONTAINS => Ok(target.contains(args.at(0, op)?)?.into_pyobject(py)?.to_owned().into_any()),
+        Op::CONTAINS => Ok(target
+            .contains(args.at(0, op)?)?
+            .into_pyobject(py)?
+            .to_owned()
+            .into_any()),
         Op::BOOL => Ok(target.is_truthy()?.into_pyobject(py)?.to_owned().into_any()),
         Op::HASH => Ok(target.hash()?.into_pyobject(py)?.into_any()),
         Op::REPR => Ok(target.repr()?.into_any()),
@@ -78,7 +82,10 @@ pub(crate) fn perform<'py>(
             let spec = args.at(0, op)?;
             // SAFETY: both are live objects; PyObject_Format returns a new reference or sets an error.
             unsafe {
-                Bound::from_owned_ptr_or_err(py, ffi::PyObject_Format(target.as_ptr(), spec.as_ptr()))
+                Bound::from_owned_ptr_or_err(
+                    py,
+                    ffi::PyObject_Format(target.as_ptr(), spec.as_ptr()),
+                )
             }
         }
         Op::BUFFER => Err(PyNotImplementedError::new_err(
@@ -104,8 +111,9 @@ fn next<'py>(target: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let item = unsafe { Bound::from_owned_ptr_or_opt(py, step(target.as_ptr())) };
     match item {
         Some(item) => Ok(item),
-        None => Err(PyErr::take(py)
-            .unwrap_or_else(|| pyo3::exceptions::PyStopIteration::new_err(()))),
+        None => {
+            Err(PyErr::take(py).unwrap_or_else(|| pyo3::exceptions::PyStopIteration::new_err(())))
+        }
     }
 }
 
@@ -117,7 +125,10 @@ fn special<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = target.py();
     let Some(name) = op.name() else {
-        return Err(PyTypeError::new_err(format!("unknown operation code {}", op.0)));
+        return Err(PyTypeError::new_err(format!(
+            "unknown operation code {}",
+            op.0
+        )));
     };
     let kind: Bound<'py, PyType> = target.get_type();
     let method = match kind.getattr(name) {
@@ -153,7 +164,9 @@ mod tests {
     fn binary_operators_are_the_comparisons_and_the_arithmetic() {
         for op in Op::ALL {
             let name = op.name().unwrap_or_default();
-            let arithmetic = ["__add__", "__radd__", "__iadd__", "__ror__", "__ior__", "__lt__", "__ge__"];
+            let arithmetic = [
+                "__add__", "__radd__", "__iadd__", "__ror__", "__ior__", "__lt__", "__ge__",
+            ];
             if arithmetic.contains(&name) {
                 assert!(is_binary(*op), "{name}");
             }

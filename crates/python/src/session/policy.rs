@@ -27,32 +27,72 @@ enum Rule {
 
 /// Underscore names that say something about an object and open no way into the process.
 const HARMLESS: &[&str] = &[
-    "__abs__", "__doc__", "__init__", "__len__", "__match_args__", "__module__", "__name__",
-    "__notes__", "__qualname__", "__text_signature__",
+    "__abs__",
+    "__doc__",
+    "__init__",
+    "__len__",
+    "__match_args__",
+    "__module__",
+    "__name__",
+    "__notes__",
+    "__qualname__",
+    "__text_signature__",
 ];
 
 /// Public names that lead into frames, code and globals all the same.
 const INTERNALS: &[&str] = &[
-    "ag_await", "ag_code", "ag_frame", "cr_await", "cr_code", "cr_frame", "cr_origin", "f_back",
-    "f_builtins", "f_code", "f_globals", "f_locals", "func_globals", "gi_code", "gi_frame",
-    "gi_yieldfrom", "mro", "tb_frame", "tb_next",
+    "ag_await",
+    "ag_code",
+    "ag_frame",
+    "cr_await",
+    "cr_code",
+    "cr_frame",
+    "cr_origin",
+    "f_back",
+    "f_builtins",
+    "f_code",
+    "f_globals",
+    "f_locals",
+    "func_globals",
+    "gi_code",
+    "gi_frame",
+    "gi_yieldfrom",
+    "mro",
+    "tb_frame",
+    "tb_next",
 ];
 
 /// Special methods that would reach past the gate when called by name.
 const PAST_THE_GATE: &[&str] = &[
-    "__delattr__", "__dir__", "__getattribute__", "__getstate__", "__reduce__", "__reduce_ex__",
-    "__setattr__", "__setstate__", "__sizeof__", "__get__", "__set__", "__delete__",
+    "__delattr__",
+    "__dir__",
+    "__getattribute__",
+    "__getstate__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__setattr__",
+    "__setstate__",
+    "__sizeof__",
+    "__get__",
+    "__set__",
+    "__delete__",
 ];
 
 impl Policy {
     /// `Policy.full()`.
     pub(crate) fn everything() -> Self {
-        Self { rule: Rule::Full, tracebacks: true }
+        Self {
+            rule: Rule::Full,
+            tracebacks: true,
+        }
     }
 
     /// `Policy.public()`.
     pub(crate) fn ordinary() -> Self {
-        Self { rule: Rule::Public, tracebacks: false }
+        Self {
+            rule: Rule::Public,
+            tracebacks: false,
+        }
     }
 
     /// Whether remote tracebacks show frames, locals and paths to the peer.
@@ -82,9 +122,15 @@ impl Policy {
             return Ok(());
         }
         let refuse = |rule: &str| {
-            let class = target.get_type().name().map_or_else(|_| "?".into(), |n| n.to_string());
+            let class = target
+                .get_type()
+                .name()
+                .map_or_else(|_| "?".into(), |n| n.to_string());
             let what = match name {
-                Some(name) => format!("{op:?} of {name:?} on a '{class}' object", name = name.to_string_lossy()),
+                Some(name) => format!(
+                    "{op:?} of {name:?} on a '{class}' object",
+                    name = name.to_string_lossy()
+                ),
                 None => format!("{op:?} on a '{class}' object"),
             };
             Err(PyPermissionError::new_err(format!(
@@ -94,21 +140,35 @@ impl Policy {
         };
         match op {
             Op::SETATTR | Op::DELATTR => return refuse("attributes may not be written"),
-            Op::REDUCE | Op::REDUCE_EX | Op::GETSTATE | Op::SIZEOF | Op::GET | Op::SET | Op::DELETE => {
+            Op::REDUCE
+            | Op::REDUCE_EX
+            | Op::GETSTATE
+            | Op::SIZEOF
+            | Op::GET
+            | Op::SET
+            | Op::DELETE => {
                 return refuse("it would reach the object's internals");
             }
             Op::GETATTR | Op::CALL_METHOD => {}
             _ if op.name().is_none() => return refuse("unknown operation"),
             _ => return Ok(()),
         }
-        let Some(name) = name else { return refuse("no attribute name") };
+        let Some(name) = name else {
+            return refuse("no attribute name");
+        };
         let name = name.to_string_lossy();
         if let Rule::Listed(classes) = &self.rule {
             let class = target.get_type();
             let listed = class.mro().iter().any(|base| {
-                classes.get(&(base.as_ptr() as usize)).is_some_and(|(_, names)| names.contains(&*name))
+                classes
+                    .get(&(base.as_ptr() as usize))
+                    .is_some_and(|(_, names)| names.contains(&*name))
             });
-            return if listed { Ok(()) } else { refuse("the name is not listed") };
+            return if listed {
+                Ok(())
+            } else {
+                refuse("the name is not listed")
+            };
         }
         if INTERNALS.contains(&&*name) {
             return refuse("the name leads into frames, code or globals");
@@ -120,7 +180,9 @@ impl Policy {
             }
         }
         if target.is_instance_of::<PyModule>()
-            && target.getattr(&*name).is_ok_and(|value| value.is_instance_of::<PyModule>())
+            && target
+                .getattr(&*name)
+                .is_ok_and(|value| value.is_instance_of::<PyModule>())
         {
             return refuse("a module does not hand out the modules that it imported");
         }
@@ -150,7 +212,10 @@ impl Policy {
     #[staticmethod]
     #[pyo3(signature = (*, tracebacks = false))]
     fn public(tracebacks: bool) -> Self {
-        Self { rule: Rule::Public, tracebacks }
+        Self {
+            rule: Rule::Public,
+            tracebacks,
+        }
     }
 
     /// Only these attributes: `Policy.listed({Class: ["name", ...]})`.
@@ -160,13 +225,20 @@ impl Policy {
         let mut classes = HashMap::new();
         for (class, names) in names.iter() {
             let class: Bound<'_, PyType> = class.cast_into().map_err(|error| {
-                PyTypeError::new_err(format!("Policy.listed takes a dict from classes to names: {error}"))
+                PyTypeError::new_err(format!(
+                    "Policy.listed takes a dict from classes to names: {error}"
+                ))
             })?;
-            let names: HashSet<String> =
-                names.try_iter()?.map(|name| name?.extract::<String>()).collect::<PyResult<_>>()?;
+            let names: HashSet<String> = names
+                .try_iter()?
+                .map(|name| name?.extract::<String>())
+                .collect::<PyResult<_>>()?;
             classes.insert(class.as_ptr() as usize, (class.unbind(), names));
         }
-        Ok(Self { rule: Rule::Listed(classes), tracebacks })
+        Ok(Self {
+            rule: Rule::Listed(classes),
+            tracebacks,
+        })
     }
 
     fn __repr__(&self) -> String {

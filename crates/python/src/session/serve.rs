@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use objspace_proto::{FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket};
+use objspace_proto::{
+    FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
+};
 use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
@@ -44,14 +46,20 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
     let _ = connection.link.flush(py);
 }
 
-fn run_call(py: Python<'_>, connection: &Arc<Connection>, call: IncomingCall) -> PyResult<Prepared> {
+fn run_call(
+    py: Python<'_>,
+    connection: &Arc<Connection>,
+    call: IncomingCall,
+) -> PyResult<Prepared> {
     let target = find(py, connection, call.target, call.payload.ticket());
     let arguments = Reader::read_arguments(connection, py, call.payload)?;
     let result = match target? {
         None => root(py, connection, call.op, &arguments)?,
         Some(target) => {
             let name = match call.op {
-                Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD => Some(arguments.name(call.op)?),
+                Op::GETATTR | Op::SETATTR | Op::DELATTR | Op::CALL_METHOD => {
+                    Some(arguments.name(call.op)?)
+                }
                 _ => None,
             };
             connection.check(&target, call.op, name)?;
@@ -82,28 +90,48 @@ fn root<'py>(
             }
             names.get_item(name)
         }
-        _ => Err(PyTypeError::new_err(format!("{op:?} is no operation of a session"))),
+        _ => Err(PyTypeError::new_err(format!(
+            "{op:?} is no operation of a session"
+        ))),
     }
 }
 
 fn listing(names: &Bound<'_, PyAny>) -> PyResult<String> {
-    let mut all: Vec<String> = names.try_iter()?.map(|name| name?.extract()).collect::<PyResult<_>>()?;
+    let mut all: Vec<String> = names
+        .try_iter()?
+        .map(|name| name?.extract())
+        .collect::<PyResult<_>>()?;
     all.retain(|name| !name.starts_with('_'));
     all.sort();
-    Ok(if all.is_empty() { "nothing".to_owned() } else { all.join(", ") })
+    Ok(if all.is_empty() {
+        "nothing".to_owned()
+    } else {
+        all.join(", ")
+    })
 }
 
-fn run_fetch(py: Python<'_>, connection: &Arc<Connection>, fetch: IncomingFetch) -> PyResult<Prepared> {
+fn run_fetch(
+    py: Python<'_>,
+    connection: &Arc<Connection>,
+    fetch: IncomingFetch,
+) -> PyResult<Prepared> {
     let target = find(py, connection, fetch.target, fetch.payload.ticket());
     let arguments = Reader::read_arguments(connection, py, fetch.payload)?;
     let mut writer = Writer::new(connection);
     if fetch.what == FetchKind::EXPORTED_NAMES {
-        let names = connection.names().bind(py).try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let names = connection
+            .names()
+            .bind(py)
+            .try_iter()?
+            .collect::<PyResult<Vec<_>>>()?;
         writer.value(PyTuple::new(py, names)?.as_any())?;
         return Ok(writer.finish());
     }
     let Some(target) = target? else {
-        return Err(PyTypeError::new_err(format!("{:?} is no fetch from a session itself", fetch.what)));
+        return Err(PyTypeError::new_err(format!(
+            "{:?} is no fetch from a session itself",
+            fetch.what
+        )));
     };
     match fetch.what {
         FetchKind::CONTENTS => {
@@ -129,10 +157,20 @@ fn ask_class<'py>(
     target: &Bound<'py, PyAny>,
     arguments: &Arguments<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let class = target.cast::<PyType>().map_err(|_| PyTypeError::new_err("a class is asked, and this is none"))?;
+    let class = target
+        .cast::<PyType>()
+        .map_err(|_| PyTypeError::new_err("a class is asked, and this is none"))?;
     let (operation, name, rest) = match arguments.positional.as_slice() {
-        [operation, name, rest @ ..] => (operation.extract::<String>()?, name.cast::<PyString>().ok(), rest),
-        _ => return Err(PyTypeError::new_err("a question to a class without an operation")),
+        [operation, name, rest @ ..] => (
+            operation.extract::<String>()?,
+            name.cast::<PyString>().ok(),
+            rest,
+        ),
+        _ => {
+            return Err(PyTypeError::new_err(
+                "a question to a class without an operation",
+            ));
+        }
     };
     let op = match &*operation {
         "set" | "set_for" | "property_set" => Op::SETATTR,
@@ -150,7 +188,14 @@ fn ask_class<'py>(
             .ok_or_else(|| PyTypeError::new_err(format!("no operation {other:?} on a class")))?,
     };
     connection.check(target, op, name)?;
-    class::answer(py, class, &operation, name, &PyTuple::new(py, rest)?, arguments.keywords.as_ref())
+    class::answer(
+        py,
+        class,
+        &operation,
+        name,
+        &PyTuple::new(py, rest)?,
+        arguments.keywords.as_ref(),
+    )
 }
 
 /// What the picture of a frame asks the frame.
@@ -166,7 +211,9 @@ fn ask_frame<'py>(
         ));
     }
     let Some((operation, rest)) = arguments.positional.split_first() else {
-        return Err(PyTypeError::new_err("a question to a frame without an operation"));
+        return Err(PyTypeError::new_err(
+            "a question to a frame without an operation",
+        ));
     };
     let mut all = vec![target.clone()];
     all.extend_from_slice(rest);

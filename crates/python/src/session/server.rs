@@ -48,7 +48,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Server {
     #[new]
     #[pyo3(signature = (names, url, *, policy = None))]
-    fn new(py: Python<'_>, names: Bound<'_, PyAny>, url: &str, policy: Option<Py<Policy>>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        names: Bound<'_, PyAny>,
+        url: &str,
+        policy: Option<Py<Policy>>,
+    ) -> PyResult<Self> {
         if names.cast::<PyMapping>().is_err() {
             return Err(PyTypeError::new_err(format!(
                 "a server exports a mapping of names to objects, such as {{\"x\": obj}}, not a '{}' object",
@@ -71,7 +76,10 @@ impl Server {
             shared: Arc::new(Shared {
                 listener: Mutex::new(Some(listener)),
                 waker: Waker::new()?,
-                sessions: Mutex::new(Sessions { closed: false, live: Vec::new() }),
+                sessions: Mutex::new(Sessions {
+                    closed: false,
+                    live: Vec::new(),
+                }),
             }),
             names: names.unbind(),
             policy,
@@ -92,10 +100,15 @@ impl Server {
         let mut accepting = lock(&server.accepting);
         if accepting.is_none() {
             let Some(listener) = lock(&server.shared.listener).take() else {
-                return Err(PyRuntimeError::new_err("the server is closed: make a new one"));
+                return Err(PyRuntimeError::new_err(
+                    "the server is closed: make a new one",
+                ));
             };
             let shared = Arc::clone(&server.shared);
-            let (names, policy) = (server.names.clone_ref(this.py()), server.policy.clone_ref(this.py()));
+            let (names, policy) = (
+                server.names.clone_ref(this.py()),
+                server.policy.clone_ref(this.py()),
+            );
             let thread = std::thread::Builder::new()
                 .name("objspace-accept".into())
                 .spawn(move || accept_loop(&shared, &listener, &names, &policy))?;
@@ -158,7 +171,11 @@ impl Server {
 
     /// The counts of all live sessions together, as of `Session.stats()`.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let live: Vec<_> = lock(&self.shared.sessions).live.iter().filter_map(Weak::upgrade).collect();
+        let live: Vec<_> = lock(&self.shared.sessions)
+            .live
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
         let total = PyDict::new(py);
         let mut open = 0u64;
         for connection in live {
@@ -198,7 +215,9 @@ fn farewell(py: Python<'_>, link: &Link) {
         let mut state = link.state();
         if state.end.is_none() {
             // It is open, as has just been seen.
-            let _ = state.engine.close(CloseCode::GOING_AWAY, "the server is closing");
+            let _ = state
+                .engine
+                .close(CloseCode::GOING_AWAY, "the server is closing");
         }
     }
     // A client that is gone needs no farewell.
@@ -229,12 +248,25 @@ fn accept_loop(shared: &Arc<Shared>, listener: &Listener, names: &Py<PyAny>, pol
     }
 }
 
-fn welcome(py: Python<'_>, shared: &Arc<Shared>, stream: Stream, names: &Py<PyAny>, policy: &Py<Policy>) {
+fn welcome(
+    py: Python<'_>,
+    shared: &Arc<Shared>,
+    stream: Stream,
+    names: &Py<PyAny>,
+    policy: &Py<Policy>,
+) {
     let peer = format!("the client at {}", stream.peer());
-    let connection =
-        Session::over_stream(py, stream, peer, Some(names.bind(py).clone()), policy.clone_ref(py));
+    let connection = Session::over_stream(
+        py,
+        stream,
+        peer,
+        Some(names.bind(py).clone()),
+        policy.clone_ref(py),
+    );
     let mut sessions = lock(&shared.sessions);
-    sessions.live.retain(|connection| connection.strong_count() > 0);
+    sessions
+        .live
+        .retain(|connection| connection.strong_count() > 0);
     if sessions.closed {
         drop(sessions);
         farewell(py, &connection.link);

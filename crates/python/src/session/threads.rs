@@ -3,11 +3,12 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use objspace_net::Waker;
 use objspace_proto::AnswerId;
+use pyo3::prelude::*;
 
 use super::link::Link;
 
@@ -28,6 +29,22 @@ thread_local! {
     static OWN: RefCell<Option<LogicalThread>> = const { RefCell::new(None) };
 }
 
+/// How many threads wait without the GIL, on their way back into Python.
+static DETACHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs `wait` without the GIL.
+pub(crate) fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -> T {
+    DETACHED.fetch_add(1, Ordering::Relaxed);
+    let result = py.detach(wait);
+    DETACHED.fetch_sub(1, Ordering::Relaxed);
+    result
+}
+
+/// How many threads are in [`detach`].
+pub(crate) fn detached() -> usize {
+    DETACHED.load(Ordering::Relaxed)
+}
+
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// This thread's waker.
@@ -46,7 +63,9 @@ pub(crate) fn waker() -> Arc<Waker> {
 /// nested in.
 pub(crate) fn context(link: &Arc<Link>) -> (LogicalThread, Option<AnswerId>) {
     RUNNING.with_borrow(|running| {
-        let thread = running.last().map_or_else(own, |innermost| innermost.thread);
+        let thread = running
+            .last()
+            .map_or_else(own, |innermost| innermost.thread);
         let parent = running
             .iter()
             .rev()
@@ -58,7 +77,13 @@ pub(crate) fn context(link: &Arc<Link>) -> (LogicalThread, Option<AnswerId>) {
 
 /// Marks this thread as running `answer` of `link`'s peer until the guard is dropped.
 pub(crate) fn enter(thread: LogicalThread, link: &Arc<Link>, answer: AnswerId) -> Guard {
-    RUNNING.with_borrow_mut(|running| running.push(Running { thread, link: Arc::clone(link), answer }));
+    RUNNING.with_borrow_mut(|running| {
+        running.push(Running {
+            thread,
+            link: Arc::clone(link),
+            answer,
+        })
+    });
     Guard
 }
 
@@ -78,7 +103,8 @@ pub(crate) fn signal_check() -> Option<Duration> {
     thread_local! {
         static MAIN: bool = rustix::thread::gettid() == rustix::process::getpid();
     }
-    MAIN.with(|main| *main).then_some(Duration::from_millis(100))
+    MAIN.with(|main| *main)
+        .then_some(Duration::from_millis(100))
 }
 
 /// Makes the next calls of this thread those of another logical thread.

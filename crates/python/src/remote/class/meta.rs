@@ -7,6 +7,7 @@
 //!
 //! A class is *remote* if its own dict holds a [`Record`] under [`KEY`]; local subclasses have the
 //! hidden metaclass too, but no record of their own.
+use std::cell::RefCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::sync::OnceLock;
@@ -70,6 +71,25 @@ fn nearest<'py>(class: &Bound<'py, PyType>) -> Option<Bound<'py, Record>> {
 /// The `access` of a class that was built here; `None` for any other class, subclasses included.
 pub(super) fn access_of<'py>(class: &Bound<'py, PyType>) -> Option<Bound<'py, PyAny>> {
     record(class).map(|record| record.get().access.bind(class.py()).clone())
+}
+
+/// Whether a class was itself built here.
+pub(crate) fn is_remote(class: &Bound<'_, PyType>) -> bool {
+    record(class).is_some()
+}
+
+/// A fact about a remote class that its objects' attribute of that name is bound to be: what
+/// `dataclasses` and `match` read from instances, by identity of its parts. A proxy answers these
+/// names from here; asked for over there, they would be other objects than this process knows.
+pub(crate) fn fact<'py>(class: &Bound<'py, PyType>, name: &str) -> Option<Bound<'py, PyAny>> {
+    if !matches!(
+        name,
+        "__dataclass_fields__" | "__dataclass_params__" | "__match_args__"
+    ) {
+        return None;
+    }
+    nearest(class)?;
+    statics::lookup(class, PyString::new(class.py(), name).as_any()).ok()?
 }
 
 /// The metaclass to show for a class whose true one is hidden; `None` for any other class.
@@ -803,6 +823,42 @@ fn ask_check(
         .map(Some)
 }
 
+thread_local! {
+    /// The classes that abstract checks of this thread are about, with what is checked.
+    static CHECKS: RefCell<Vec<(usize, usize)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While it lives, this thread checks a class against an abstract one. `ABCMeta` goes through the
+/// subclasses of that one; the other side is asked once, about the whole.
+struct Checking {
+    nested: bool,
+}
+
+impl Checking {
+    fn start(class: &Bound<'_, PyType>, about: &Bound<'_, PyAny>) -> Self {
+        let (class, about) = (class.as_ptr() as usize, about.as_ptr() as usize);
+        CHECKS.with_borrow_mut(|checks| {
+            let nested = checks.iter().any(|&(of, same)| {
+                // SAFETY: the classes in the list are held by the callers that entered them.
+                same == about
+                    && unsafe { ffi::PyType_IsSubtype(class as *mut _, of as *mut _) != 0 }
+            });
+            checks.push((class, about));
+            Self { nested }
+        })
+    }
+}
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        CHECKS.with_borrow_mut(|checks| checks.pop());
+    }
+}
+
+/// What both checks do.
+///
+/// # Safety
+/// Called by the interpreter with a class and any object.
 unsafe fn check(
     object: *mut ffi::PyObject,
     subject: *mut ffi::PyObject,
@@ -813,8 +869,10 @@ unsafe fn check(
         slot_body(ptr::null_mut(), |py| {
             let class = class(py, object)?;
             let subject = any(py, subject);
-            let exact = if operation == "__instancecheck__" {
-                is_subtype(&statics::true_type(&subject), &class)
+            let by_instance = operation == "__instancecheck__";
+            let own = statics::true_type(&subject);
+            let exact = if by_instance {
+                is_subtype(&own, &class)
             } else {
                 subject
                     .cast::<PyType>()
@@ -822,19 +880,29 @@ unsafe fn check(
             };
             let own_check =
                 record(&class).is_some_and(|record| record.get().flags & flag::OWN_CHECK != 0);
-            let abc = abc_meta(py)?;
             let mut answer = exact && !own_check;
             if !answer && !own_check {
                 let shown = visible_metaclass(&class).unwrap_or_else(|| PyType::type_object(py));
-                let usual = if is_subtype(&shown, &abc) {
-                    abc
-                } else {
-                    PyType::type_object(py)
+                let abc = abc_meta(py)?;
+                let usual = |meta: Bound<'_, PyType>| {
+                    meta.getattr(operation)?
+                        .call1((&class, &subject))?
+                        .is_truthy()
                 };
-                answer = usual
-                    .getattr(operation)?
-                    .call1((&class, &subject))?
-                    .is_truthy()?;
+                if is_subtype(&shown, &abc) {
+                    let about = if by_instance {
+                        subject.getattr("__class__")?
+                    } else {
+                        subject.clone()
+                    };
+                    let checking = Checking::start(&class, &about);
+                    answer = usual(abc)?;
+                    if checking.nested {
+                        return Ok(ffi::PyBool_FromLong(answer.into()));
+                    }
+                } else {
+                    answer = usual(PyType::type_object(py))?;
+                }
             }
             if !answer {
                 answer = ask_check(&class, operation, &subject)?.unwrap_or(false);

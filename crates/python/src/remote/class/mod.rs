@@ -48,7 +48,7 @@ pub(crate) mod statics;
 pub(crate) use answer::answer;
 pub(crate) use build::build;
 pub(crate) use describe::describe;
-pub(crate) use meta::visible_metaclass;
+pub(crate) use meta::{fact, is_remote, visible_metaclass};
 
 /// Positions in the description of a class.
 pub(crate) mod shape {
