@@ -173,10 +173,14 @@ def test_callbacks_nest_in_both_directions(link):
 
 def test_an_idle_peer_serves_callbacks(link):
     """The client waits for nothing, and is called all the same."""
-    remote = link(SETUP + "def later(f): threading.Thread(target=f).start()\n")
+    remote = link(
+        SETUP
+        + "def later(f):\n    thread = threading.Thread(target=f)\n    thread.start()\n    return thread\n"
+    )
     called = threading.Event()
-    remote.later(called.set)
+    thread = remote.later(called.set)
     assert called.wait(20)
+    thread.join(20)
 
 
 def test_a_short_call_is_not_held_up_by_a_long_one(link):
