@@ -78,7 +78,7 @@ pub(super) fn initialise(proxy: &Bound<'_, PyAny>) -> PyResult<()> {
         if is(ffi::PyExc_BaseExceptionGroup) {
             return Err(PyTypeError::new_err(format!(
                 "cannot make a proxy of type '{}': the interpreter takes groups apart without asking",
-                py.get_type::<PyAny>().name()?
+                proxy.getattr("__class__")?.getattr("__name__")?
             )));
         }
         let args = if is(ffi::PyExc_StopIteration) {

@@ -180,33 +180,23 @@ pub(super) fn deferred_type(py: Python<'_>) -> PyResult<ProxyType<'_>> {
     })
 }
 
-/// The destructor of instances of classes that `class` statements make.
-fn class_statement_dealloc(py: Python<'_>) -> PyResult<ffi::destructor> {
-    static PLAIN: PyOnceLock<usize> = PyOnceLock::new();
-    let address = PLAIN.get_or_try_init(py, || {
-        let class =
-            py.get_type::<PyType>()
-                .call1(("Plain", PyTuple::empty(py), PyDict::new(py)))?;
-        // SAFETY: a live type.
-        let dealloc = unsafe { (*class.as_ptr().cast::<ffi::PyTypeObject>()).tp_dealloc };
-        dealloc
-            .map(|dealloc| (dealloc as *const c_void).expose_provenance())
-            .ok_or_else(|| PyTypeError::new_err("a class without a destructor"))
+/// A class as `class` statements make them.
+fn plain_class(py: Python<'_>) -> PyResult<Class> {
+    static PLAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let class = PLAIN.get_or_try_init(py, || {
+        let arguments = ("Plain", PyTuple::empty(py), PyDict::new(py));
+        py.get_type::<PyType>().call1(arguments).map(Bound::unbind)
     })?;
-    // SAFETY: the address of a function of that type, remembered above.
-    Ok(unsafe {
-        std::mem::transmute::<*const c_void, ffi::destructor>(ptr::with_exposed_provenance(
-            *address,
-        ))
-    })
+    Ok(class.as_ptr().cast())
 }
 
 /// Whether the proxy type must be, and can be, a subclass of `class`.
 fn is_hidden_subclass(declared: &Bound<'_, PyType>) -> PyResult<bool> {
     let py = declared.py();
-    let dealloc = class_statement_dealloc(py)?;
-    // SAFETY: attached, with a live type and its bases.
+    let plain = plain_class(py)?;
+    // SAFETY: attached, with live types and their bases.
     unsafe {
+        let dealloc = (*plain).tp_dealloc;
         let class = declared.as_type_ptr();
         let exception = is_exception_class(class);
         let mut base = class;
@@ -216,9 +206,7 @@ fn is_hidden_subclass(declared: &Bound<'_, PyType>) -> PyResult<bool> {
             && (*base).tp_flags & ffi::Py_TPFLAGS_HEAPTYPE != 0
             && !(*base).tp_base.is_null()
         {
-            plain = (*base)
-                .tp_dealloc
-                .is_some_and(|own| ptr::fn_addr_eq(own, dealloc));
+            plain = same_function((*base).tp_dealloc, dealloc);
             base = (*base).tp_base;
         }
         if exception && !plain {
@@ -232,6 +220,11 @@ fn is_hidden_subclass(declared: &Bound<'_, PyType>) -> PyResult<bool> {
     }
 }
 
+/// Whether two slots hold the same function.
+fn same_function(left: Option<ffi::destructor>, right: Option<ffi::destructor>) -> bool {
+    matches!((left, right), (Some(left), Some(right)) if ptr::fn_addr_eq(left, right))
+}
+
 fn make<'py>(declared: &Bound<'py, PyType>) -> PyResult<ProxyType<'py>> {
     let py = declared.py();
     let class = declared.as_type_ptr();
@@ -240,14 +233,19 @@ fn make<'py>(declared: &Bound<'py, PyType>) -> PyResult<ProxyType<'py>> {
     // SAFETY: a live type; its name lives as long as it.
     let name = unsafe { CStr::from_ptr((*class).tp_name) };
     let mut plan = Plan::new(name, present);
-    // SAFETY: attached, with a live type, whose slots and flags may be read.
+    // SAFETY: attached, with live types, whose slots and flags may be read.
     unsafe {
+        // What says "not an iterator" is a function too.
+        let no_next = ffi::PyType_GetSlot(plain_class(py)?, ffi::Py_tp_iternext);
         for slot in SLOTS {
             let theirs = ffi::PyType_GetSlot(class, slot.number);
             if theirs.is_null() {
                 continue;
             }
             let unhashable = ffi::PyObject_HashNotImplemented as *const c_void;
+            if slot.number == ffi::Py_tp_iternext && ptr::eq(theirs, no_next) {
+                continue;
+            }
             if slot.number == ffi::Py_tp_hash && ptr::eq(theirs, unhashable) {
                 plan.slots.push((slot.number, theirs));
             } else {
@@ -258,6 +256,16 @@ fn make<'py>(declared: &Bound<'py, PyType>) -> PyResult<ProxyType<'py>> {
         if has(ffi::Py_sq_repeat) && !has(ffi::Py_nb_multiply) {
             plan.slots
                 .push((ffi::Py_nb_multiply, slots::repeat_reflected as *mut c_void));
+        }
+        if ffi::PyType_IsSubtype(class, &raw mut ffi::PyType_Type) != 0
+            && !has(ffi::Py_mp_subscript)
+        {
+            // `C[int]` of a class is known to the interpreter without a slot.
+            let get_item = SLOTS
+                .iter()
+                .find(|slot| slot.number == ffi::Py_mp_subscript);
+            plan.slots
+                .extend(get_item.map(|slot| (slot.number, slot.function.cast_mut())));
         }
         plan.callable = has(ffi::Py_tp_call);
         plan.flags |= (*class).tp_flags & (ffi::Py_TPFLAGS_SEQUENCE | ffi::Py_TPFLAGS_MAPPING);
