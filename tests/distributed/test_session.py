@@ -3,8 +3,6 @@
 import gc
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -290,25 +288,38 @@ def test_a_killed_server_is_connection_lost_at_once():
     child.close()
 
 
-def test_ctrl_c_cancels_the_call_and_keeps_the_session():
-    program = f"""
-import objspace, signal, threading
-child = objspace.spawn(setup={SETUP!r})
+INTERRUPTED = """
+import os, signal, sys, threading
+import objspace
+
+child = objspace.spawn(setup=sys.argv[1])
 remote = child.remote
+started = threading.Event()
+
 def interrupt():
-    remote.echo(1)
-    signal.raise_signal(signal.SIGINT) if False else __import__("os").kill(__import__("os").getpid(), signal.SIGINT)
-threading.Thread(target=interrupt).start()
+    started.wait(20)
+    os.kill(os.getpid(), signal.SIGINT)
+
+thread = threading.Thread(target=interrupt)
+thread.start()
 try:
-    remote.sleep(30)
+    remote.tell_and_sleep(started.set, 60)
 except KeyboardInterrupt:
     print("interrupted", remote.echo("alive"))
+thread.join()
 child.process.kill()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
-    )
-    assert done.stdout == "interrupted alive\n", done.stderr
+
+TELL_AND_SLEEP = """
+def tell_and_sleep(tell, seconds):
+    tell()
+    return sleep(seconds)
+"""
+
+
+def test_ctrl_c_cancels_the_call_and_keeps_the_session(python):
+    done = python(INTERRUPTED, SETUP + TELL_AND_SLEEP)
+    assert (done.stdout, done.stderr) == ("interrupted alive\n", "")
 
 
 def test_a_custom_channel_of_two_functions():

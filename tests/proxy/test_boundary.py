@@ -36,7 +36,10 @@ def test_json(proxy_of):
     with pytest.raises(TypeError, match="Object of type Thing is not JSON serializable"):
         json.dumps(proxy_of(Thing(1)))
     asked = []
-    assert json.dumps([nested, proxy_of(Thing(1))], default=lambda x: asked.append(x) or "?") == f'[{text}, "?"]'
+    assert (
+        json.dumps([nested, proxy_of(Thing(1))], default=lambda x: asked.append(x) or "?")
+        == f'[{text}, "?"]'
+    )
     assert len(asked) == 1
     assert isinstance(asked[0], Thing)
     circle = proxy_of([])
@@ -46,7 +49,9 @@ def test_json(proxy_of):
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("obj", [[1], {"a": 1}, {1}, frozenset({1}), (1,), bytearray(b"x"), Thing(1)], ids=repr)
+@pytest.mark.parametrize(
+    "obj", [[1], {"a": 1}, {1}, frozenset({1}), (1,), bytearray(b"x"), Thing(1)], ids=repr
+)
 @pytest.mark.parametrize("module", [pickle, pickle._Pickler], ids=["C", "Python"])
 def test_pickle(proxy_of, obj, protocol, module):
     p = proxy_of(obj)
@@ -69,7 +74,9 @@ def test_pickle_of_a_list_that_contains_itself(proxy_of):
     assert again[0] is again
 
 
-@pytest.mark.parametrize("obj", [[1, [2]], {"a": [1]}, {1}, (1, [2]), bytearray(b"x"), Thing([1])], ids=repr)
+@pytest.mark.parametrize(
+    "obj", [[1, [2]], {"a": [1]}, {1}, (1, [2]), bytearray(b"x"), Thing([1])], ids=repr
+)
 def test_copy(proxy_of, obj):
     p = proxy_of(obj)
     for copied in (copy.copy(p), copy.deepcopy(p)):
@@ -97,7 +104,9 @@ def test_methods_called_by_the_name_of_the_type(proxy_of, recorded):
     assert [*map(list.copy, [proxy_of([1])])] == [[1]]
     for _ in range(200):
         assert list.copy(record.proxy) == record.obj
-    with pytest.raises(TypeError, match="descriptor 'append' for 'list' objects doesn't apply to a 'dict' object"):
+    with pytest.raises(
+        TypeError, match="descriptor 'append' for 'list' objects doesn't apply to a 'dict' object"
+    ):
         list.append(proxy_of({}), 1)
 
 

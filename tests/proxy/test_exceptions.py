@@ -14,7 +14,12 @@ class AppError(LookupError):
 
 
 def test_raised_and_caught_by_its_class(proxy_of):
-    for obj in (KeyError("k"), AppError(3), OSError(2, "gone"), UnicodeDecodeError("utf-8", b"x", 0, 1, "y")):
+    for obj in (
+        KeyError("k"),
+        AppError(3),
+        OSError(2, "gone"),
+        UnicodeDecodeError("utf-8", b"x", 0, 1, "y"),
+    ):
         p = proxy_of(obj)
         with pytest.raises(type(obj)) as caught:
             raise p

@@ -62,10 +62,23 @@ def test_arithmetic_between_two_objects_asks_in_the_order_of_real_ones(name, pro
 
             return run
 
-        base = type("Base", (), {f"__{name}__": method("base", NotImplemented), f"__r{name}__": method("rbase", NotImplemented)})
+        base = type(
+            "Base",
+            (),
+            {
+                f"__{name}__": method("base", NotImplemented),
+                f"__r{name}__": method("rbase", NotImplemented),
+            },
+        )
         derived = type("Derived", (base,), {f"__r{name}__": method("rderived", NotImplemented)})
         other = type("Other", (), {f"__r{name}__": method("rother", 5)})
-        for left, right in [(base, base), (base, derived), (derived, base), (base, other), (other, base)]:
+        for left, right in [
+            (base, base),
+            (base, derived),
+            (derived, base),
+            (base, other),
+            (other, base),
+        ]:
             log.append((left.__name__, right.__name__))
             try:
                 log.append(apply(wrap(left()), wrap(right())))
@@ -167,7 +180,12 @@ def test_unary_and_conversions(recorded):
     assert (int(p), float(p), operator.index(p), complex(p), bool(p)) == (4, 4.5, 6, 1j, False)
     assert hash(p) == -2
     assert (round(p), round(p, 2), math.trunc(p), math.floor(p), math.ceil(p)) == (None, 2, 7, 8, 9)
-    assert (bytes(p), os.fspath(p), f"{p:x}", operator.length_hint(p)) == (b"bytes", "/path", "format x", 3)
+    assert (bytes(p), os.fspath(p), f"{p:x}", operator.length_hint(p)) == (
+        b"bytes",
+        "/path",
+        "format x",
+        3,
+    )
     assert dir(p) == ["a", "b"]
     assert [*range(10)][p] == 6
     assert record.take() == [
@@ -312,7 +330,9 @@ def test_calls(recorded):
         {str(i): i for i in range(5)},
     )
     assert record.take() == ["__call__", "__call__"]
-    assert tproxy(type(function), lambda opname, *args, **kwargs: (opname, args, kwargs))(1, x=2) == (
+    assert tproxy(type(function), lambda opname, *args, **kwargs: (opname, args, kwargs))(
+        1, x=2
+    ) == (
         "__call__",
         (1,),
         {"x": 2},
