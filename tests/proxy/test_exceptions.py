@@ -3,7 +3,6 @@
 import traceback
 
 import pytest
-
 from objspace.tputil import make_proxy
 
 

@@ -4,11 +4,25 @@ import asyncio
 import operator
 
 import pytest
-
 from objspace.tproxy import tproxy
 from objspace.tputil import make_proxy
 
-BINARY = "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
+BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "matmul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "divmod",
+    "pow",
+    "lshift",
+    "rshift",
+    "and",
+    "xor",
+    "or",
+]
 SYMBOLS = {
     "add": operator.add,
     "sub": operator.sub,
@@ -472,8 +486,38 @@ class Mine(Exception):
     ],
 )  # fmt: skip
 def test_errors_of_a_controller_pass_unchanged(action):
-    names = """len repr str iter bool hash dir reversed int float abs next bytes format round add radd
-    getitem call neg eq lt contains setitem delitem iadd pow enter exit await""".split()
+    names = [
+        "len",
+        "repr",
+        "str",
+        "iter",
+        "bool",
+        "hash",
+        "dir",
+        "reversed",
+        "int",
+        "float",
+        "abs",
+        "next",
+        "bytes",
+        "format",
+        "round",
+        "add",
+        "radd",
+        "getitem",
+        "call",
+        "neg",
+        "eq",
+        "lt",
+        "contains",
+        "setitem",
+        "delitem",
+        "iadd",
+        "pow",
+        "enter",
+        "exit",
+        "await",
+    ]
     kind = methods(*(f"__{name}__" for name in names))
     error = Mine()
 

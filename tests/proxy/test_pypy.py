@@ -1,7 +1,6 @@
 """What PyPy's document on transparent proxies says, on CPython."""
 
 import pytest
-
 from objspace.tproxy import get_tproxy_controller, tproxy
 from objspace.tputil import ProxyOperation, make_proxy
 

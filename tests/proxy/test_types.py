@@ -13,7 +13,6 @@ import typing
 import weakref
 
 import pytest
-
 from objspace.tproxy import tproxy
 from objspace.tputil import make_proxy
 
