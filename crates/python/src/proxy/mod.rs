@@ -7,6 +7,8 @@
 
 mod boundary;
 mod exceptions;
+mod heap;
+mod json;
 mod object;
 mod perform;
 mod reduce;
