@@ -49,7 +49,8 @@ help:
 	@echo "PYTHONS='py312' make test  limits a command to some Pythons"
 
 # The cheapest checks come first; the first failure ends the run.
-test: pythons fmt-check ruff dependencies deny clippy cargo-test mypy $(PYTHONS:%=test-%) pip-install
+test: pythons fmt-check ruff dependencies deny clippy cargo-test \
+      clippy-$(FIRST) mypy $(PYTHONS:%=test-%) pip-install
 	$(call step,Pythons)
 	@tools/pythons | awk -F '\t' '{ printf "%-8s %s  %s\n", $$1, $$2, $$4 }'
 	$(call step,Results of pytest)

@@ -5,8 +5,14 @@ Everything else about classes that come from another process is in the compiled 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from typing import Any
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import types
 
 
 def _template() -> Any:
@@ -59,3 +65,36 @@ def quiet_order(cls: type) -> list[type]:
     order = type.mro(cls)
     order.insert(1, Quiet)
     return order
+
+
+def install_printer() -> None:
+    """Let uncaught errors show remote source lines.
+
+    The interpreter's own printer, before 3.13, opens files by name and knows no other source.
+    """
+    if sys.version_info < (3, 13) and sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _print_uncaught
+
+
+def _print_uncaught(
+    kind: type[BaseException], error: BaseException, tb: types.TracebackType | None
+) -> None:
+    if _has_remote_frames(error, tb):
+        with contextlib.suppress(Exception):
+            lines = traceback.format_exception(kind, error, tb)
+            sys.stderr.write("".join(lines))
+            return
+    sys.__excepthook__(kind, error, tb)
+
+
+def _has_remote_frames(error: BaseException | None, tb: types.TracebackType | None) -> bool:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        while tb is not None:
+            if getattr(tb.tb_frame.f_globals.get("__loader__"), "is_remote", False) is True:
+                return True
+            tb = tb.tb_next
+        error = error.__cause__ or error.__context__
+        tb = error.__traceback__ if error is not None else None
+    return False

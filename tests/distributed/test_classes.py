@@ -1,5 +1,6 @@
 """Remote classes: real local classes, told once."""
 
+import dataclasses
 import inspect
 
 import objspace
@@ -100,3 +101,22 @@ def test_a_remote_class_can_be_subclassed(link):
     assert local.use() == "local hook of sub"
     assert remote.use(local) == "local hook of sub"
     assert local.greet() == "sub greets you"
+
+
+DATACLASS = """
+import dataclasses
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 2
+
+point = Point(1)
+"""
+
+
+def test_a_remote_dataclass_is_one_for_the_dataclasses_module(link):
+    point = link(DATACLASS).point
+    assert dataclasses.is_dataclass(point)
+    assert dataclasses.asdict(point) == {"x": 1, "y": 2}
+    assert [field.name for field in dataclasses.fields(point)] == ["x", "y"]

@@ -105,3 +105,43 @@ def test_an_exception_of_a_callback_passes_through_and_comes_home(link):
     name, text, error = remote.catch(fail)
     assert (name, text) == ("Local", "mine")
     assert error is original
+
+
+def test_an_exception_that_comes_home_brings_the_frames_of_the_other_side(link):
+    remote = link(
+        SETUP
+        + """
+def through(function):
+    return function()
+"""
+    )
+
+    def fail():
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError) as caught:
+        remote.through(fail)
+    names = [entry.name for entry in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[0] == "test_an_exception_that_comes_home_brings_the_frames_of_the_other_side"
+    assert "through" in names
+    assert names[-1] == "fail"
+
+
+def test_text_made_by_the_other_side_does_not_hang_the_reply(link):
+    remote = link(
+        SETUP
+        + """
+class Shown(Exception):
+    def __str__(self):
+        return "shown by the owner"
+"""
+    )
+
+    class Local(remote.Shown):
+        pass
+
+    def fail():
+        raise Local("x")
+
+    with pytest.raises(Local):
+        remote.call(fail)

@@ -3,8 +3,6 @@
 import gc
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -173,10 +171,14 @@ def test_callbacks_nest_in_both_directions(link):
 
 def test_an_idle_peer_serves_callbacks(link):
     """The client waits for nothing, and is called all the same."""
-    remote = link(SETUP + "def later(f): threading.Thread(target=f).start()\n")
+    remote = link(
+        SETUP
+        + "def later(f):\n    thread = threading.Thread(target=f)\n    thread.start()\n    return thread\n"
+    )
     called = threading.Event()
-    remote.later(called.set)
+    thread = remote.later(called.set)
     assert called.wait(20)
+    thread.join(20)
 
 
 def test_a_short_call_is_not_held_up_by_a_long_one(link):
@@ -286,25 +288,38 @@ def test_a_killed_server_is_connection_lost_at_once():
     child.close()
 
 
-def test_ctrl_c_cancels_the_call_and_keeps_the_session():
-    program = f"""
-import objspace, signal, threading
-child = objspace.spawn(setup={SETUP!r})
+INTERRUPTED = """
+import os, signal, sys, threading
+import objspace
+
+child = objspace.spawn(setup=sys.argv[1])
 remote = child.remote
+started = threading.Event()
+
 def interrupt():
-    remote.echo(1)
-    signal.raise_signal(signal.SIGINT) if False else __import__("os").kill(__import__("os").getpid(), signal.SIGINT)
-threading.Thread(target=interrupt).start()
+    started.wait(20)
+    os.kill(os.getpid(), signal.SIGINT)
+
+thread = threading.Thread(target=interrupt)
+thread.start()
 try:
-    remote.sleep(30)
+    remote.tell_and_sleep(started.set, 60)
 except KeyboardInterrupt:
     print("interrupted", remote.echo("alive"))
+thread.join()
 child.process.kill()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
-    )
-    assert done.stdout == "interrupted alive\n", done.stderr
+
+TELL_AND_SLEEP = """
+def tell_and_sleep(tell, seconds):
+    tell()
+    return sleep(seconds)
+"""
+
+
+def test_ctrl_c_cancels_the_call_and_keeps_the_session(python):
+    done = python(INTERRUPTED, SETUP + TELL_AND_SLEEP)
+    assert (done.stdout, done.stderr) == ("interrupted alive\n", "")
 
 
 def test_a_custom_channel_of_two_functions():

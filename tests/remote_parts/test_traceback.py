@@ -472,26 +472,31 @@ def test_pictures_are_collected(far: Far) -> None:
     assert gone() is None
 
 
-def test_uncaught(tmp_path: Path) -> None:
-    """The interpreter's own printer shows remote lines too."""
+@pytest.mark.parametrize("here", [True, False])
+def test_uncaught(tmp_path: Path, here: bool) -> None:
+    """An error that nobody catches shows remote lines, also of files that are not here."""
     import subprocess
 
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import linecache\n"
+        "from objspace._core import _parts\n"
         "from far import Far\n"
         "import test_traceback as t\n"
-        "far = Far()\n"
         "error = t.failure()\n"
-        "raise error.with_traceback(far.traceback(error))\n"
+        "text = t.Text(open(t.__file__).read(), Far())\n"
+        "entries = Far().entries(error.__traceback__)\n"
+        f"if not {here}:\n"
+        "    entries = tuple((e[0] + '.far', *e[1:]) for e in entries)\n"
+        "tb = _parts.build_traceback(entries, text.access)\n"
+        "raise error.with_traceback(tb)\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, check=False
     )
     assert "return a / (len(values) - 2)" in done.stderr
-    assert (
-        done.stderr.index("script.py")
-        < done.stderr.index("in middle")
-        < done.stderr.index("in inner")
-    )
+    places = [done.stderr.index(text) for text in ("script.py", "in middle", "in inner")]
+    assert places == sorted(places)
+    assert done.stderr.rstrip().endswith("ZeroDivisionError: division by zero")

@@ -6,7 +6,6 @@ import importlib
 import inspect
 import signal
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from objspace._cli import INTERRUPTED, OK, Complaint, explain, one_line
@@ -52,7 +51,7 @@ def serve(target: str, url: str, policy: str, quiet: bool) -> int:
     try:
         if not quiet:
             announce(target, names, address(server.address, url), policy)
-        threading.Event().wait()
+        server.serve_forever()
     finally:
         server.close()
     return OK

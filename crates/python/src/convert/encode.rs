@@ -171,10 +171,6 @@ impl<'c> Writer<'c> {
 
     /// An exception travels with its parts, and with a reference to itself for the way home.
     pub(crate) fn exception(&mut self, error: &Bound<'_, PyAny>) -> PyResult<()> {
-        if let Some(remote) = self.origin_of(error) {
-            self.home(error, remote.get());
-            return Ok(());
-        }
         if self.describing.iter().any(|other| other.is(error)) {
             // It refers to itself: a bare reference to what is being described.
             return self.simple_reference(error, Kind::EXCEPTION);

@@ -11,7 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
-use super::class::statics;
+use super::class::{self, statics};
 use crate::proxy::{self, Native, ProxyRef};
 use crate::session::connection::Connection;
 
@@ -270,6 +270,9 @@ fn getattr<'py>(
     remote: &Remote,
     name: &Bound<'py, PyString>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(fact) = class_fact(py, proxy, remote, name)? {
+        return Ok(fact);
+    }
     // SAFETY: attached, with the very arguments of the attribute slot that is being called.
     if unsafe { lookahead::method_call_position(proxy.as_ptr(), name.as_ptr()) } {
         let deferred = Deferred {
@@ -287,6 +290,24 @@ fn getattr<'py>(
         std::slice::from_ref(name.as_any()),
         &[],
     )
+}
+
+/// What the class of the object says once and for all, which must be this process's own objects: the
+/// `dataclasses` module compares them by identity.
+fn class_fact<'py>(
+    py: Python<'py>,
+    proxy: &Bound<'py, PyAny>,
+    remote: &Remote,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let name = name.to_str()?;
+    if remote.kind != Kind::INSTANCE || !name.starts_with("__") {
+        return Ok(None);
+    }
+    match proxy::as_proxy(proxy) {
+        Some(proxy) => Ok(class::fact(&proxy.declared(py)?, name)),
+        None => Ok(None),
+    }
 }
 
 /// The whole contents, by one message.

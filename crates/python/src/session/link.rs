@@ -10,7 +10,7 @@
 //!
 //! No Python code runs, and nobody waits for the GIL, while `state` is locked.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{ErrorKind, IoSlice};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -117,6 +117,8 @@ pub(crate) struct State {
     lanes: HashMap<LogicalThread, VecDeque<Request>>,
     /// Shapes that arrived and are not turned into classes yet.
     pub(crate) shapes: HashMap<ImportId, Received>,
+    /// Classes whose shape has arrived.
+    shaped: HashSet<ImportId>,
     /// Objects the peer released, to be dropped by a thread that is attached to Python.
     garbage: Vec<Held>,
     reader: Reader,
@@ -184,6 +186,7 @@ impl Link {
                 work: VecDeque::new(),
                 lanes: HashMap::new(),
                 shapes: HashMap::new(),
+                shaped: HashSet::new(),
                 garbage: Vec::new(),
                 reader: Reader::Nobody,
                 epoch: 0,
@@ -899,6 +902,9 @@ pub(crate) fn park(waker: &Waker, timeout: Option<Duration>) -> bool {
         .is_ok_and(|ready| ready.interrupted || ready.timed_out)
 }
 
+/// So many classes may be described before any of them is mentioned.
+const MOST_UNREAD_SHAPES: usize = 4096;
+
 /// How much room a read gets at least.
 const READ_AT_LEAST: usize = 16 << 10;
 
@@ -977,11 +983,27 @@ impl State {
                 }
             }
             Event::Released(mut objects) => self.garbage.append(&mut objects),
-            Event::Shape { class, payload } => {
-                self.shapes.insert(class, payload);
-            }
+            Event::Shape { class, payload } => return self.keep_shape(class, payload),
             Event::Closed { reason, .. } => return Some(End::ByPeer(reason)),
             _ => {}
+        }
+        None
+    }
+
+    /// Keeps a shape until its class is first met. Two threads of the peer may both have sent it: the
+    /// first counts.
+    fn keep_shape(&mut self, class: ImportId, payload: Received) -> Option<End> {
+        if self.shaped.insert(class) {
+            self.shapes.insert(class, payload);
+            if self.shapes.len() > MOST_UNREAD_SHAPES {
+                let reason = "it describes classes that it never mentions";
+                return Some(End::Broken(reason.into()));
+            }
+        } else {
+            // It refers to nothing that the first did not.
+            let _ = self.engine.discard(&payload, 0);
+            self.garbage
+                .append(&mut self.engine.finish_reading(payload.ticket()));
         }
         None
     }

@@ -24,16 +24,17 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
         Request::Call(call) => (call.answer, call.thread),
         Request::Fetch(fetch) => (fetch.answer, fetch.thread),
     };
-    let result = {
+    let (outcome, (payload, alive)) = {
+        // Also while an error is described: that may run code of the other side.
         let _running = threads::enter(LogicalThread(thread), &connection.link, answer);
-        match request {
+        let result = match request {
             Request::Call(call) => run_call(py, connection, call),
             Request::Fetch(fetch) => run_fetch(py, connection, fetch),
+        };
+        match result {
+            Ok(prepared) => (Outcome::Value, prepared),
+            Err(error) => (Outcome::Error, error_payload(py, connection, error)),
         }
-    };
-    let (outcome, (payload, alive)) = match result {
-        Ok(prepared) => (Outcome::Value, prepared),
-        Err(error) => (Outcome::Error, error_payload(py, connection, error)),
     };
     let mut state = connection.link.state();
     if state.end.is_none() {
@@ -237,7 +238,6 @@ fn find<'py>(
 
 /// The error reply; if the error itself cannot be sent, one that says so.
 fn error_payload(py: Python<'_>, connection: &Arc<Connection>, error: PyErr) -> Prepared {
-    let text = error.to_string();
     let value = error.into_value(py).into_bound(py);
     let mut writer = Writer::new(connection);
     match writer.exception(value.as_any()) {
@@ -245,7 +245,11 @@ fn error_payload(py: Python<'_>, connection: &Arc<Connection>, error: PyErr) -> 
         Err(failure) => {
             drop(writer);
             let text = PyRuntimeError::new_err(format!(
-                "an error of the other side could not be sent: {text} (because: {failure})"
+                "a {} of the other side could not be sent: {failure}",
+                value
+                    .get_type()
+                    .name()
+                    .map_or_else(|_| "?".into(), |name| name.to_string()),
             ));
             let mut writer = Writer::new(connection);
             if writer.exception(text.value(py).as_any()).is_err() {

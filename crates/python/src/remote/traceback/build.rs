@@ -60,8 +60,14 @@ fn picture<'py>(
     let stamp: Option<Stamp> = entry.get_item(STAMP)?.extract()?;
     let redacted = frame.is_none();
 
-    // The line cache may keep its fetcher for long, so that one is not told of the frame.
-    let source = || Py::new(py, SourceFile::for_cache(access.clone().unbind(), &frame)?);
+    let locals = RemoteLocals::new(
+        py,
+        (!redacted).then(|| access.clone().unbind()),
+        frame.clone().unbind(),
+    );
+    let locals = Bound::new(py, locals)?;
+    // The line cache may keep its fetcher for long, so that one does not keep the frame.
+    let source = || Py::new(py, SourceFile::for_cache(access.clone().unbind(), &locals)?);
     let name = local_name(
         py,
         &file.to_string_lossy(),
@@ -86,12 +92,6 @@ fn picture<'py>(
     );
     globals.set_item(intern!(py, "__loader__"), Py::new(py, loader)?)?;
 
-    let locals = RemoteLocals::new(
-        py,
-        (!redacted).then(|| access.clone().unbind()),
-        frame.unbind(),
-    );
-    let locals = Bound::new(py, locals)?;
     new_frame(&code(py, entry, &name)?, &globals, locals.as_any())
 }
 

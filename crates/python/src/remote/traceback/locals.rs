@@ -52,6 +52,11 @@ impl RemoteLocals {
         }
     }
 
+    /// What stands for the frame itself.
+    pub(super) fn frame<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.frame.bind(py).clone()
+    }
+
     /// The locals, and whether they are the real ones.
     fn fetched<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyDict>, bool)> {
         {

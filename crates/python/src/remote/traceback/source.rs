@@ -14,6 +14,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::locals::RemoteLocals;
+
 /// Size and time of last change of a file, in bytes and nanoseconds.
 pub(crate) type Stamp = (u64, u64);
 
@@ -42,8 +44,8 @@ pub(crate) struct SourceFile {
 enum Subject {
     /// A frame, in the frame's own globals.
     Frame(Py<PyAny>),
-    /// A frame as the line cache knows it: that keeps nothing alive over there.
-    Weak(Py<PyAny>),
+    /// The locals of a frame's picture, weakly: the line cache keeps nothing alive over there.
+    Weak(Py<PyWeakrefReference>),
     /// A file's name.
     Name(Py<PyString>),
 }
@@ -58,9 +60,9 @@ impl SourceFile {
         }
     }
 
-    /// The fetcher of a frame's file, which works as long as the frame is held by somebody.
-    pub(super) fn for_cache(access: Py<PyAny>, frame: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let subject = Subject::Weak(PyWeakrefReference::new(frame)?.into_any().unbind());
+    /// The fetcher of a frame's file, which works as long as the frame's picture is held by somebody.
+    pub(super) fn for_cache(access: Py<PyAny>, locals: &Bound<'_, RemoteLocals>) -> PyResult<Self> {
+        let subject = Subject::Weak(PyWeakrefReference::new(locals)?.unbind());
         Ok(Self {
             access,
             subject,
@@ -80,6 +82,11 @@ impl SourceFile {
 
 #[pymethods]
 impl SourceFile {
+    /// Tells the printer of uncaught errors that the frame stands for one elsewhere.
+    #[classattr]
+    #[pyo3(name = "is_remote")]
+    const IS_REMOTE: bool = true;
+
     /// The text of the file, fetched from the other side; `None` if it has none.
     #[pyo3(signature = (name=None))]
     fn get_source<'py>(
@@ -90,7 +97,10 @@ impl SourceFile {
         let _ = name;
         let subject = match &self.subject {
             Subject::Frame(frame) => frame.bind(py).clone(),
-            Subject::Weak(frame) => frame.bind(py).call0()?,
+            Subject::Weak(locals) => match locals.bind(py).upgrade() {
+                Some(locals) => locals.cast_into_exact::<RemoteLocals>()?.get().frame(py),
+                None => py.None().into_bound(py),
+            },
             Subject::Name(name) => name.bind(py).clone().into_any(),
         };
         if subject.is_none() {
@@ -121,8 +131,8 @@ impl SourceFile {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.access)?;
         match &self.subject {
-            Subject::Frame(subject) | Subject::Weak(subject) => visit.call(subject)?,
-            Subject::Name(_) => {}
+            Subject::Frame(subject) => visit.call(subject)?,
+            Subject::Weak(_) | Subject::Name(_) => {}
         }
         visit.call(&self.entry)
     }
@@ -186,6 +196,12 @@ pub(crate) fn local_name<'py>(
     let current = registered()
         .get(&name)
         .is_some_and(|known| *known == (label.to_owned(), stamp));
+    static PRINTER: PyOnceLock<()> = PyOnceLock::new();
+    PRINTER.get_or_try_init(py, || {
+        py.import("objspace._stubs")?
+            .call_method0("install_printer")
+            .map(drop)
+    })?;
     // Lines that were fetched stay; a fetcher is replaced, for its session may be gone.
     let fetched = cache
         .get_item(&name)?
