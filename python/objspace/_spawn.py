@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping
+    from types import TracebackType
+
 _GRACE = 10.0
 
 
@@ -32,6 +37,8 @@ class Child:
 
     def close(self, grace: float = _GRACE) -> None:
         """End the session and the child; after `grace` seconds without leaving it is killed."""
+        import subprocess
+
         self.session.close()
         try:
             self.process.wait(grace)
@@ -72,6 +79,9 @@ def spawn(
 
     Raises `OSError` if the interpreter cannot be started, and what `setup` raised if it failed.
     """
+    # Only who starts a child pays for these imports.
+    import subprocess
+
     ours_read, theirs_write = os.pipe()
     theirs_read, ours_write = os.pipe()
     interpreter = sys.executable if python is None else os.fspath(python)
