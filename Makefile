@@ -133,8 +133,10 @@ cargo-test:
 	@cargo test --locked --quiet
 
 mypy: .venv/$(FIRST)/dev .venv/$(FIRST)/installed
-	$(call step,mypy --strict)
+	$(call step,mypy --strict and stubtest)
 	@$(BIN)/mypy
+	@cd target && ../$(BIN)/python -I -m mypy.stubtest objspace \
+	    --allowlist ../tests/stubtest_allowlist.txt
 
 ## Checks of one Python
 
