@@ -198,7 +198,9 @@ impl Link {
         while let Some(request) = next {
             if catch_unwind(AssertUnwindSafe(|| serve(py, request))).is_err() {
                 // The peer waits for a reply that will not come.
-                self.end(End::Broken("a panic inside objspace; please report this".into()));
+                self.end(End::Broken(
+                    "a panic inside objspace; please report this".into(),
+                ));
                 return;
             }
             let mut state = self.state();
