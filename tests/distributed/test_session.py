@@ -8,7 +8,14 @@ import time
 
 import objspace
 import pytest
-from objspace.distributed import ConnectionLost, ObjectNotFound, Session, pair, session_of
+from objspace.distributed import (
+    ConnectionLost,
+    ObjectNotFound,
+    ProtocolError,
+    Session,
+    pair,
+    session_of,
+)
 
 SETUP = """
 import os, threading, time
@@ -363,3 +370,13 @@ def test_a_whole_container_is_one_round_trip(link):
     numbers.append(4)
     assert len(numbers) == 4
     assert list(iterator) == [3, 1, 2]
+
+
+def test_a_reply_beyond_the_limit_of_a_message_is_an_error_of_that_call_only():
+    # A function of the other side: `bytes` itself would travel by name and run here.
+    here, there = pair({}, {"zeros": lambda count: bytes(count)})
+    with pytest.raises(ProtocolError, match="limit"):
+        here.remote.zeros(257 << 20)
+    assert here.remote.zeros(3) == b"\0\0\0"
+    here.close()
+    there.close()

@@ -24,7 +24,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::remote::view::RemoteView;
 use connection::Connection;
-use link::{Channel, End, Link};
+use link::{Channel, Link};
 use policy::Policy;
 
 /// A session with another process: what it exports can be reached through `remote`, and it can
@@ -168,22 +168,7 @@ impl Session {
 
     /// Ends the session. Proxies of it raise `ConnectionLost` from now on. Again: no effect.
     fn close(&self, py: Python<'_>) {
-        let link = &self.connection.link;
-        let open = {
-            let mut state = link.state();
-            let open = state.end.is_none();
-            if open {
-                // It is open, as has just been seen.
-                let _ = state.engine.close(CloseCode::NORMAL, "");
-            }
-            open
-        };
-        if open {
-            // A stream that is gone already needs no farewell.
-            let _ = link.flush(py);
-        }
-        link.end(End::Closed);
-        link.drop_garbage();
+        self.connection.link.close(py, CloseCode::NORMAL, "");
     }
 
     /// Whether the session has ended.

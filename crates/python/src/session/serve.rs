@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::connection::Connection;
-use super::errors::ObjectNotFound;
+use super::errors::{self, ObjectNotFound};
 use super::link::Request;
 use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
@@ -36,13 +36,23 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
             Err(error) => (Outcome::Error, error_payload(py, connection, error)),
         }
     };
-    let mut state = connection.link.state();
-    if state.end.is_none() {
-        // A reply that the engine refuses was cancelled by the peer.
-        let _ = state.engine.reply(answer, outcome, payload);
-    }
-    drop(state);
+    let refused = connection
+        .link
+        .state()
+        .engine
+        .reply(answer, outcome, payload);
     drop(alive);
+    // A reply beyond the limit of a message: the caller is told, and does not wait for ever.
+    if let Err(error @ objspace_proto::Error::LimitExceeded { .. }) = refused {
+        let (payload, alive) = error_payload(py, connection, errors::protocol(&error));
+        // A session that has ended takes no replies, and nobody waits for them.
+        let _ = connection
+            .link
+            .state()
+            .engine
+            .reply(answer, Outcome::Error, payload);
+        drop(alive);
+    }
     // A stream that fails here ends the session, which whoever reads it reports.
     let _ = connection.link.flush(py);
 }

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
 use super::connection::Connection;
-use super::link::{End, Link};
+use super::link::Link;
 use super::policy::Policy;
 use super::{Session, endpoint};
 
@@ -211,19 +211,7 @@ fn refused(url: &str) -> PyErr {
 }
 
 fn farewell(py: Python<'_>, link: &Link) {
-    {
-        let mut state = link.state();
-        if state.end.is_none() {
-            // It is open, as has just been seen.
-            let _ = state
-                .engine
-                .close(CloseCode::GOING_AWAY, "the server is closing");
-        }
-    }
-    // A client that is gone needs no farewell.
-    let _ = link.flush(py);
-    link.end(End::Closed);
-    link.drop_garbage();
+    link.close(py, CloseCode::GOING_AWAY, "the server is closing");
 }
 
 fn accept_loop(shared: &Arc<Shared>, listener: &Listener, names: &Py<PyAny>, policy: &Py<Policy>) {

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use objspace_net::{Interest, Stream, Waker};
 use objspace_proto::{
-    Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output, QuestionId,
-    Received, Session as Engine,
+    CloseCode, Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output,
+    QuestionId, Received, Session as Engine,
 };
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -605,7 +605,7 @@ impl Link {
         {
             // Work for others that came in the same read must not wait for this thread.
             if !state.work.is_empty() {
-                self.wake_workers(state);
+                self.call_workers();
             }
             return Some(Seen::Mine);
         }
@@ -667,6 +667,21 @@ impl Link {
         if let Channel::Stream(stream) = &self.channel {
             stream.shutdown();
         }
+    }
+
+    /// Ends the session on this side, with a last word to the peer. Again: no effect.
+    pub(crate) fn close(&self, py: Python<'_>, code: CloseCode, reason: &str) {
+        let open = {
+            let mut state = self.state();
+            // A session that is closed already has said its last word.
+            state.end.is_none() && state.engine.close(code, reason).is_ok()
+        };
+        if open {
+            // A peer that is gone already needs no farewell.
+            let _ = self.flush(py);
+        }
+        self.end(End::Closed);
+        self.drop_garbage();
     }
 
     /// Drops what the peer has released. The caller is attached to Python.

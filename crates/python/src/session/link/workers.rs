@@ -12,7 +12,7 @@ use std::time::Duration;
 use objspace_net::Waker;
 use pyo3::prelude::*;
 
-use super::{Channel, End, Link, Reader, Request, Seen, Serve, State, threads};
+use super::{Channel, End, Link, Reader, Request, Seen, Serve, threads};
 
 /// How long the stream may stay unread before an idle worker takes over reading.
 const TAKE_OVER: Duration = Duration::from_millis(4);
@@ -42,12 +42,8 @@ impl Link {
         }
     }
 
+    /// Wakes the workers for what has just been queued.
     pub(super) fn call_workers(&self) {
-        let state = self.state();
-        self.wake_workers(&state);
-    }
-
-    pub(super) fn wake_workers(&self, _state: &State) {
         self.work_ready.notify_all();
     }
 
