@@ -18,19 +18,22 @@ def make_class(name, bases, names, values):
 
 
 class RemoteType(type):
-    """Says of the objects of the real type, remote or not, that they are its own."""
+    """Says of the objects of the real type, remote or not, that they are its own.
+
+    A class statement with one as its base makes a class of the other process.
+    """
 
     def __new__(mcs, name, bases, body, *, real=None, remote=None):
-        if real is None:
-            remote = bases[0].remote
-            reals = [getattr(base, "real", base) for base in bases]
-            hidden = {"__classcell__", "__qualname__", "__module__"}
-            own = {key: value for key, value in body.items() if key not in hidden}
-            real = remote.make_class(name, reals, list(own), list(own.values()))
-        cls = super().__new__(mcs, name, (), {"real": real, "remote": remote})
+        if real is not None:
+            return super().__new__(mcs, name, (), {"real": real, "remote": remote})
+        remote = next(base.remote for base in bases if isinstance(base, RemoteType))
+        reals = [getattr(base, "real", base) for base in bases]
+        hidden = {"__classcell__", "__qualname__", "__module__"}
+        own = {key: value for key, value in body.items() if key not in hidden}
+        made = remote.make_class(name, reals, list(own), list(own.values()))
         if "__classcell__" in body:
-            body["__classcell__"].cell_contents = real
-        return cls
+            body["__classcell__"].cell_contents = made
+        return made
 
     def __init__(cls, name, bases, body, *, real=None, remote=None):
         super().__init__(name, (), {})
