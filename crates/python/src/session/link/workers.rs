@@ -12,7 +12,8 @@ use std::time::Duration;
 use objspace_net::Waker;
 use pyo3::prelude::*;
 
-use super::{Channel, End, Link, Reader, Request, Seen, Serve, threads};
+use super::{Channel, End, Link, Reader, Request, Seen, Serve};
+use crate::session::threads;
 
 /// How long the stream may stay unread before an idle worker takes over reading.
 const TAKE_OVER: Duration = Duration::from_millis(4);
