@@ -7,6 +7,7 @@
 //!
 //! What this is not: the rules of copying of arguments. It is for the two operands of an operator.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
@@ -54,7 +55,7 @@ pub(crate) fn operand<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyA
     let Some(proxy) = proxy::as_proxy(other) else {
         return Ok(other.clone());
     };
-    let base = statics::builtin_base(&proxy.declared(py)?)?;
+    let base = native_base(&proxy.declared(py)?)?;
     let name = base.name()?;
     let Some((_, how)) = REBUILT
         .iter()
@@ -95,7 +96,7 @@ pub(crate) fn reflected<'py>(
     let Some(method) = statics::lookup(&kind, PyString::new(other.py(), name).as_any())? else {
         return Ok(None);
     };
-    if !is_native(&method) || !is_container(&statics::builtin_base(&kind)?)? {
+    if !is_native(&method) || !is_container(&native_base(&kind)?)? {
         return Ok(None);
     }
     let copy = operand(proxy)?;
@@ -115,7 +116,7 @@ pub(crate) fn builtin_hash(
     proxy: &Bound<'_, PyAny>,
     declared: &Bound<'_, PyType>,
 ) -> PyResult<Option<isize>> {
-    let base = statics::builtin_base(declared)?;
+    let base = native_base(declared)?;
     let name = base.name()?;
     if !matches!(name.to_str(), Ok("str" | "bytes" | "tuple" | "frozenset")) {
         return Ok(None);
@@ -125,6 +126,17 @@ pub(crate) fn builtin_hash(
         return Ok(None);
     }
     operand(proxy)?.hash().map(Some)
+}
+
+/// The nearest base that is a type of C: a static one, or one that nobody can change.
+fn native_base<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+    for base in class.mro() {
+        let base = base.cast_into::<PyType>()?;
+        if !statics::is_heap(&base) || statics::flags(&base) & ffi::Py_TPFLAGS_IMMUTABLETYPE != 0 {
+            return Ok(base);
+        }
+    }
+    statics::builtin_base(class)
 }
 
 fn is_container(base: &Bound<'_, PyType>) -> PyResult<bool> {
