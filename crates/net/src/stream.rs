@@ -19,6 +19,7 @@ use rustix::net::{
     SocketFlags, SocketType, recv, sendmsg, shutdown, socket_with, socketpair,
 };
 
+use crate::tls::TlsChannel;
 use crate::{Endpoint, Error, Waker};
 
 /// The most slices one write takes (`IOV_MAX` of Linux); further ones wait for the next write.
@@ -42,6 +43,7 @@ enum Channel {
         /// Only where input and output are different descriptors.
         write: Option<OwnedFd>,
     },
+    Tls(Box<TlsChannel>),
     /// A pipe knows no `shutdown`: its descriptors are closed when the last call that uses one has
     /// left, and `closing` makes those calls leave.
     Pipes {
@@ -117,11 +119,15 @@ impl Stream {
     /// # Errors
     /// [`Error::Connect`] with the system's reason: refused, timed out, no such file. A signal ends
     /// the attempt too ([`Error::is_interrupted`]): run its handlers and try again.
+    ///
+    /// What it connects to has not been greeted yet: see [`connect`](crate::connect).
     pub fn connect(endpoint: &Endpoint, timeout: Option<Duration>) -> Result<Self, Error> {
         let connected = match endpoint {
             Endpoint::Stdio => stdio(),
-            Endpoint::Tcp { host, port } => connect_tcp(host, *port, timeout)
-                .map(|fd| Self::from_socket(fd, endpoint.to_string())),
+            Endpoint::Tcp { host, port } | Endpoint::Tls { host, port } => {
+                connect_tcp(host, *port, timeout)
+                    .map(|fd| Self::from_socket(fd, endpoint.to_string()))
+            }
             Endpoint::Unix { path } => SocketAddrUnix::new(path)
                 .map_err(io::Error::from)
                 .and_then(|address| connect_unix(&address, timeout))
@@ -193,6 +199,31 @@ impl Stream {
         }
     }
 
+    /// The same stream with TLS on it; the handshake of TLS is still to come.
+    pub(crate) fn over_tls(self, connection: rustls::Connection) -> io::Result<Self> {
+        let Channel::Socket {
+            read: fd,
+            write: None,
+        } = self.channel
+        else {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "TLS needs a socket",
+            ));
+        };
+        Ok(Self {
+            channel: Channel::Tls(Box::new(TlsChannel::new(fd, connection)?)),
+            peer: self.peer,
+        })
+    }
+
+    pub(crate) fn tls(&self) -> Option<&TlsChannel> {
+        match &self.channel {
+            Channel::Tls(tls) => Some(tls),
+            _ => None,
+        }
+    }
+
     /// Reads what is there. `None`: nothing yet. `Some(0)`: the end, there will be no more.
     ///
     /// # Errors
@@ -200,6 +231,7 @@ impl Stream {
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match &self.channel {
             Channel::Socket { read, .. } => receive(read.as_fd(), true, buffer),
+            Channel::Tls(tls) => tls.try_read(buffer),
             Channel::Pipes { read, .. } => match read.get() {
                 Some(end) => receive(end.fd.as_fd(), end.socket, buffer),
                 None => Ok(Some(0)),
@@ -217,6 +249,7 @@ impl Stream {
             Channel::Socket { read, write } => {
                 send(write.as_ref().unwrap_or(read).as_fd(), true, slices)
             }
+            Channel::Tls(tls) => tls.try_write_vectored(slices),
             Channel::Pipes { write, .. } => match write.get() {
                 Some(end) => send(end.fd.as_fd(), end.socket, slices),
                 None => Err(Errno::PIPE.into()),
@@ -225,7 +258,7 @@ impl Stream {
     }
 
     /// Waits until something of `interest` is possible, the waker is woken, the time is over or a
-    /// signal arrives: one system call. Without interest, waker and timeout it waits for a signal.
+    /// signal arrives: one system call. With TLS it may also end for nothing. Without interest, waker and timeout it waits for a signal.
     ///
     /// # Errors
     /// The system is out of memory.
@@ -247,6 +280,7 @@ impl Stream {
                     timeout,
                 )
             }
+            Channel::Tls(tls) => tls.wait(interest, waker, timeout),
             Channel::Pipes {
                 read,
                 write,
@@ -282,6 +316,7 @@ impl Stream {
                     let _ = shutdown(write, Shutdown::Both);
                 }
             }
+            Channel::Tls(tls) => tls.shutdown(),
             Channel::Pipes {
                 read,
                 write,
@@ -345,7 +380,11 @@ fn prepare(fd: &OwnedFd) -> io::Result<bool> {
     }
 }
 
-fn receive(fd: BorrowedFd<'_>, socket: bool, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    socket: bool,
+    buffer: &mut [u8],
+) -> io::Result<Option<usize>> {
     loop {
         let result = if socket {
             recv(fd, &mut *buffer, RecvFlags::DONTWAIT).map(|(received, _)| received)
@@ -361,7 +400,11 @@ fn receive(fd: BorrowedFd<'_>, socket: bool, buffer: &mut [u8]) -> io::Result<Op
     }
 }
 
-fn send(fd: BorrowedFd<'_>, socket: bool, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+pub(crate) fn send(
+    fd: BorrowedFd<'_>,
+    socket: bool,
+    slices: &[IoSlice<'_>],
+) -> io::Result<Option<usize>> {
     loop {
         let result = if socket {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
