@@ -136,19 +136,6 @@ fn among(classes: &[Py<PyType>], class: &Bound<'_, PyType>) -> bool {
     classes.iter().any(|known| known.is(class))
 }
 
-/// The built-in container that `class` is or derives from, else its innermost static base. Some
-/// built-in containers are made at run time, in some versions of Python.
-pub(crate) fn container_base<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
-    let types = types(class.py())?;
-    for base in class.mro() {
-        let base = base.cast_into::<PyType>()?;
-        if among(&types.plain, &base) || among(&types.dicts, &base) || among(&types.views, &base) {
-            return Ok(base);
-        }
-    }
-    statics::builtin_base(class)
-}
-
 /// What is fetched to do `method`, which needs all the contents, here. `None` if it is not built-in.
 pub(crate) fn whole(
     proxy: &Bound<'_, PyAny>,
