@@ -1,7 +1,7 @@
 //! Logical threads: one number for a chain of calls that runs to and fro between processes, so that
 //! a callback runs on the thread that waits, and locks and thread-locals behave as in one program.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,6 +26,7 @@ struct Running {
 thread_local! {
     static WAKER: RefCell<Option<Arc<Waker>>> = const { RefCell::new(None) };
     static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
+    static SERVED: Cell<u64> = const { Cell::new(0) };
     static OWN: RefCell<Option<LogicalThread>> = const { RefCell::new(None) };
 }
 
@@ -75,8 +76,14 @@ pub(crate) fn context(link: &Arc<Link>) -> (LogicalThread, Option<AnswerId>) {
     })
 }
 
+/// How many requests of peers this thread has begun to serve.
+pub(crate) fn requests_served() -> u64 {
+    SERVED.with(Cell::get)
+}
+
 /// Marks this thread as running `answer` of `link`'s peer until the guard is dropped.
 pub(crate) fn enter(thread: LogicalThread, link: &Arc<Link>, answer: AnswerId) -> Guard {
+    SERVED.with(|served| served.set(served.get() + 1));
     RUNNING.with_borrow_mut(|running| {
         running.push(Running {
             thread,
