@@ -4,7 +4,7 @@
 //! - [`type_hook`]: `type(proxy)` answers the type that the proxy stands for;
 //! - [`frames`]: frame and code objects for code that runs elsewhere;
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for;
-//! - [`suspended`]: generators, coroutines and the like, taken apart and put together.
+//! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together.
 //!
 //! Everything here works on raw pointers of `pyo3-ffi` and is `unsafe` where it takes one. Two
 //! rules hold for every such function and are not repeated: the calling thread is attached to the
@@ -31,6 +31,7 @@ mod thread;
 mod verify;
 mod version;
 
+pub mod awaitable;
 pub mod frames;
 pub mod lookahead;
 pub mod owned;
@@ -39,6 +40,7 @@ pub mod type_hook;
 
 pub use layout::CHECKS as LAYOUT_CHECKS;
 pub use layout::OPCODE_CHECKS;
+pub use layout::MINOR;
 pub use thread::position;
 #[doc(hidden)]
 pub use verify::understands as verifies;

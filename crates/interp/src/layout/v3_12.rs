@@ -11,8 +11,8 @@ use pyo3_ffi::{PyObject, PyVarObject};
 
 use super::{Jump, Op};
 
-/// The minor version of this layout.
-pub(crate) const MINOR: u32 = 12;
+/// The minor version of CPython that this build is for.
+pub const MINOR: u32 = 12;
 
 /// `_PyInterpreterFrame`.
 #[repr(C)]
