@@ -3,6 +3,9 @@
 //! - [`supported`]: whether the running interpreter is one whose structs are known;
 //! - [`type_hook`]: `type(proxy)` answers the type that the proxy stands for;
 //! - [`frames`]: frame and code objects for code that runs elsewhere;
+//! - [`observe`]: the instructions of code objects and the value stacks of frames that run;
+//! - [`lifetimes`]: being told when objects are gone;
+//! - [`clock`]: a cheap clock;
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for.
 //!
 //! Everything here works on raw pointers of `pyo3-ffi` and is `unsafe` where it takes one. Two
@@ -26,8 +29,11 @@ mod sweep;
 mod thread;
 mod version;
 
+pub mod clock;
 pub mod frames;
+pub mod lifetimes;
 pub mod lookahead;
+pub mod observe;
 pub mod type_hook;
 
 pub use layout::CHECKS as LAYOUT_CHECKS;
