@@ -174,8 +174,8 @@ def test_no_question_to_a_class_leads_to_private_names(peer):
     ]
     found = everything(peer)
     for word, name in itertools.product(words, PRIVATE):
+        instance = yours(*found["instance"])
         with pytest.raises(Refused) as caught:
-            instance = yours(*found["instance"])
             peer.ask(target(*found["class"]), ASK_CLASS, word, name, instance, instance, kind=FETCH)
         assert Named("builtins", "PermissionError") in caught.value.args, (word, name)
     for kind, where in found.items():
@@ -216,14 +216,14 @@ def test_no_operation_code_does_harm_or_hands_out_internals(peer, kind):
 def test_an_unknown_operation_and_an_unknown_fetch_are_refused(peer):
     thing = peer.export("thing")
     for code in (0, 9, 200, 255):
-        with pytest.raises(Refused, match="unknown operation|no operation|unknown"):
+        with pytest.raises(Refused, match=r"unknown operation|no operation"):
             peer.ask(target(*thing), code)
         with pytest.raises(Refused, match="unknown fetch"):
             peer.ask(target(*thing), 100 + code % 100, kind=FETCH)
 
 
 @pytest.mark.parametrize(
-    "module, qualname",
+    ("module", "qualname"),
     [
         ("builtins", "open"),
         ("builtins", "eval"),

@@ -3,6 +3,7 @@
 It is written from that page alone, and shares no code with the package.
 """
 
+import contextlib
 import os
 import socket
 import struct
@@ -253,7 +254,8 @@ class Peer:
         """The handshake before the session, without a key."""
         self.socket.sendall(b"OBJSPACE\x01\x00" + struct.pack("<H", 1) + os.urandom(32))
         reply = self.read(44)
-        assert reply[:8] == b"OBJSPACE" and reply[9] == 0, reply
+        assert reply[:8] == b"OBJSPACE", reply
+        assert reply[9] == 0, reply
 
     def __enter__(self):
         return self
@@ -274,10 +276,9 @@ class Peer:
         return bytes(out)
 
     def send(self, *bodies):
-        try:
+        # If it is refused, why is said by what can still be read.
+        with contextlib.suppress(ConnectionError):
             self.socket.sendall(b"".join(map(frame, bodies)))
-        except ConnectionError:
-            pass  # Why is said by what can still be read.
 
     def receive(self):
         """The next message: its type and its body after that. `Ended` if it is the last."""

@@ -141,12 +141,40 @@ unsafe extern "C" {
     pub(crate) fn code_set_extra(code: *mut PyObject, index: isize, extra: *mut c_void) -> c_int;
 }
 
-/// `PyFrameObject`, up to its frame.
+/// `PyFrameObject`, up to how it is traced.
 #[repr(C)]
 pub(crate) struct FrameObject {
     base: PyObject,
     back: *mut PyObject,
     pub(crate) frame: *mut Frame,
+    trace: *mut PyObject,
+    lineno: c_int,
+    pub(crate) trace_lines: c_char,
+    pub(crate) trace_opcodes: c_char,
+}
+
+/// `PyLongObject`.
+#[repr(C)]
+struct Long {
+    base: PyVarObject,
+    digit: [u32; 1],
+}
+
+/// The value of an `int` of at most one digit.
+///
+/// # Safety
+/// `int` is an exact `int`.
+#[inline]
+pub(crate) unsafe fn small_int(int: *mut PyObject) -> Option<i64> {
+    // SAFETY: the caller's promise; even zero has room for a digit, which the size says is unused.
+    unsafe {
+        let long = int.cast::<Long>();
+        match (*long).base.ob_size {
+            0 => Some(0),
+            size @ (1 | -1) => Some(size as i64 * i64::from((*long).digit[0])),
+            _ => None,
+        }
+    }
 }
 
 impl Code {
@@ -456,6 +484,15 @@ pub const CHECKS: &[(&str, usize)] = &[
     ("FRAME_EXECUTING", EXECUTING as usize),
     ("FRAME_COMPLETED", COMPLETED as usize),
     ("FRAME_CLEARED", CLEARED as usize),
+    (
+        "offsetof(PyFrameObject, f_trace_lines)",
+        offset_of!(FrameObject, trace_lines),
+    ),
+    (
+        "offsetof(PyFrameObject, f_trace_opcodes)",
+        offset_of!(FrameObject, trace_opcodes),
+    ),
+    ("offsetof(PyLongObject, ob_digit)", offset_of!(Long, digit)),
     ("RETURN_GENERATOR", RETURN_GENERATOR as usize),
     ("FRAME_OWNED_BY_THREAD", OWNED_BY_THREAD as usize),
     ("FRAME_OWNED_BY_GENERATOR", OWNED_BY_GENERATOR as usize),
