@@ -691,7 +691,7 @@ pub(crate) fn install_type_hook(py: Python<'_>) -> PyResult<()> {
         return Ok(());
     }
     // SAFETY: attached; `classify` tells the truth about its references.
-    if unsafe { type_hook::install(classify) } == 0 {
+    if unsafe { type_hook::install(classify, dealloc_proxy) } == 0 {
         Ok(())
     } else {
         Err(PyErr::fetch(py))
