@@ -131,6 +131,8 @@ pub(crate) struct State {
     sleeping: u32,
     workers: u32,
     working: u32,
+    /// Calls that workers have run since a caller last wanted to read in place of one.
+    served: u32,
     pub(crate) round_trips: u64,
     pub(crate) end: Option<End>,
 }
@@ -194,6 +196,7 @@ impl Link {
                 sleeping: 0,
                 workers: 0,
                 working: 0,
+                served: 0,
                 round_trips: 0,
                 end: None,
             }),

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use objspace_net::{Interest, Stream, Waker};
-use objspace_proto::Frame;
+use objspace_proto::{Deframer, Frame};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -15,6 +15,10 @@ use crate::session::threads;
 
 /// How long releases gather while the session is idle.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// After so many calls that nobody here interrupted with a call of its own, a worker reads without
+/// listening to its waker.
+const SERVES_ONLY: u32 = 4;
 
 /// How much room a read gets at least.
 const READ_AT_LEAST: usize = 16 << 10;
@@ -72,13 +76,22 @@ impl Link {
         wait: Option<Wait>,
     ) -> Seen {
         let mut gathered = 0;
+        let mut direct = true;
         loop {
             let (writing, reader, releases) = {
                 let state = self.state();
+                // A worker that a caller may want to replace must hear its waker.
+                direct &= wait.is_some() || state.served >= SERVES_ONLY;
                 (state.blocked, state.reader, state.engine.releases_pending())
             };
             if !holds(reader, epoch) {
                 return Seen::LostRight;
+            }
+            if std::mem::take(&mut direct) && !writing {
+                match self.read_soon(stream, waker, epoch, wait) {
+                    Some(seen) => return seen,
+                    None => continue,
+                }
             }
             // While the session is idle, releases gather for a moment and then go in one message.
             let timeout = match reader {
@@ -125,28 +138,65 @@ impl Link {
                 if !holds(self.state().reader, epoch) {
                     return Seen::LostRight;
                 }
-                match stream.try_read(deframer.space(READ_AT_LEAST)) {
-                    Ok(Some(0)) => {
-                        self.end(End::Lost("the other side is gone (end of stream)".into()));
-                        return Seen::Ended;
-                    }
-                    Ok(Some(count)) => {
-                        deframer.advance(count);
-                        if let Some(seen) = self.hand_out(|| deframer.next_frame(), wait) {
-                            return seen;
-                        }
-                    }
-                    Ok(None) => {}
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => {
-                        self.end(End::Lost(error.to_string()));
-                        return Seen::Ended;
-                    }
+                let read = stream.try_read(deframer.space(READ_AT_LEAST));
+                if let Some(seen) = self.take_in(read, &mut deframer, wait) {
+                    return seen;
                 }
             }
             // An idle worker is woken to look at the right and at the releases, and reads on.
             if ready.woken && wait.is_some() {
                 return Seen::Woken;
+            }
+        }
+    }
+
+    /// Reads without polling: one system call instead of two, during which nobody can wake this
+    /// thread. That is bounded by [`Stream::read_soon`].
+    fn read_soon(
+        &self,
+        stream: &Stream,
+        waker: &Waker,
+        epoch: u64,
+        wait: Option<Wait>,
+    ) -> Option<Seen> {
+        let mut deframer = self.deframer.lock().unwrap_or_else(PoisonError::into_inner);
+        if !holds(self.state().reader, epoch) {
+            return Some(Seen::LostRight);
+        }
+        // Whoever read before has handed something to this thread meanwhile.
+        if waker.is_woken() {
+            return None;
+        }
+        // If the right is lost during this, what came is handed out all the same: whoever has it
+        // now waits for the deframer.
+        let read = stream.read_soon(deframer.space(READ_AT_LEAST));
+        if matches!(&read, Err(error) if error.kind() == ErrorKind::Interrupted) {
+            return Some(Seen::Interrupted);
+        }
+        self.take_in(read, &mut deframer, wait)
+    }
+
+    /// What a read has brought; tells the reader why it should stop reading, if it should.
+    fn take_in(
+        &self,
+        read: std::io::Result<Option<usize>>,
+        deframer: &mut Deframer,
+        wait: Option<Wait>,
+    ) -> Option<Seen> {
+        match read {
+            Ok(Some(0)) => {
+                self.end(End::Lost("the other side is gone (end of stream)".into()));
+                Some(Seen::Ended)
+            }
+            Ok(Some(count)) => {
+                deframer.advance(count);
+                self.hand_out(|| deframer.next_frame(), wait)
+            }
+            Ok(None) => None,
+            Err(error) if error.kind() == ErrorKind::Interrupted => None,
+            Err(error) => {
+                self.end(End::Lost(error.to_string()));
+                Some(Seen::Ended)
             }
         }
     }

@@ -78,6 +78,7 @@ impl Link {
                             if let (Reader::Idle(_), Some(waker)) =
                                 (state.reader, &state.idle_waker)
                             {
+                                state.served = 0;
                                 waker.wake();
                             }
                             state.epoch += 1;
@@ -88,6 +89,7 @@ impl Link {
                         }
                         Reader::Busy(_) => {
                             waiter.parked = true;
+                            state.served = 0;
                             Step::Park(Arc::clone(&waiter.waker))
                         }
                     }
