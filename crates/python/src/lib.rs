@@ -25,7 +25,11 @@ mod _core {
     #[pymodule_export]
     use crate::session::link::end_all_sessions;
     #[pymodule_export]
+    use crate::session::pipeline::Pipeline;
+    #[pymodule_export]
     use crate::session::policy::Policy;
+    #[pymodule_export]
+    use crate::session::promise::Promise;
     #[pymodule_export]
     use crate::session::server::Server;
     #[pymodule_export]

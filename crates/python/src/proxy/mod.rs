@@ -22,6 +22,7 @@ pub(crate) use delegation::{delegate, remember_delegate};
 #[expect(unused_imports, reason = "part of the interface to the other rooms")]
 pub(crate) use object::is_proxy;
 pub(crate) use object::{Native, ProxyRef, as_proxy, install_type_hook, new_deferred, new_proxy};
+pub(crate) use perform::operator;
 pub(crate) use table::operation_table;
 pub(crate) use tputil::{ProxyOperation, get_tproxy_controller, make_proxy, tproxy};
 pub(crate) use types::proxyable;

@@ -12,30 +12,46 @@ use pyo3::types::{PyString, PyTuple, PyType};
 use super::connection::Connection;
 use super::errors::{self, ObjectNotFound};
 use super::link::Request;
-use super::perform::{Arguments, perform};
+use super::perform::{Arguments, operator, perform};
+use super::pipeline;
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
 use crate::remote::{class, contents, traceback};
 
-/// Performs a request and replies to it. A failure of any kind fails that request only.
+/// Performs a request and queues its reply. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
+    pipeline::suspended(py, || perform_request(py, connection, request));
+}
+
+fn perform_request(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
     let (answer, thread) = match &request {
         Request::Call(call) => (call.answer, call.thread),
         Request::Fetch(fetch) => (fetch.answer, fetch.thread),
     };
-    let (outcome, (payload, alive)) = {
+    let keep = matches!(&request, Request::Call(call) if call.keep);
+    let (outcome, (payload, alive), result) = {
         // Also while an error is described: that may run code of the other side.
         let _running = threads::enter(LogicalThread(thread), &connection.link, answer);
         let result = match request {
             Request::Call(call) => run_call(py, connection, call),
-            Request::Fetch(fetch) => run_fetch(py, connection, fetch),
+            Request::Fetch(fetch) => {
+                run_fetch(py, connection, fetch).map(|prepared| (prepared, None))
+            }
         };
         match result {
-            Ok(prepared) => (Outcome::Value, prepared),
-            Err(error) => (Outcome::Error, error_payload(py, connection, error)),
+            Ok((prepared, result)) => (Outcome::Value, prepared, result),
+            Err(error) => {
+                let result = keep.then(|| error.value(py).clone().into_any());
+                (Outcome::Error, error_payload(py, connection, error), result)
+            }
         }
     };
+    if keep && let Some(result) = result {
+        let held = result.unbind();
+        let not_kept = connection.link.state().engine.keep(answer, held);
+        drop(not_kept);
+    }
     let refused = connection
         .link
         .state()
@@ -53,15 +69,15 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
             .reply(answer, Outcome::Error, payload);
         drop(alive);
     }
-    // A stream that fails here ends the session, which whoever reads it reports.
-    let _ = connection.link.flush(py);
 }
 
-fn run_call(
-    py: Python<'_>,
+/// The reply of a call, and its result if that is to be kept.
+fn run_call<'py>(
+    py: Python<'py>,
     connection: &Arc<Connection>,
     call: IncomingCall,
-) -> PyResult<Prepared> {
+) -> PyResult<(Prepared, Option<Bound<'py, PyAny>>)> {
+    let keep = call.keep;
     let target = find(py, connection, call.target, call.payload.ticket());
     let arguments = Reader::read_arguments(connection, py, call.payload)?;
     let result = match target? {
@@ -74,12 +90,17 @@ fn run_call(
                 _ => None,
             };
             connection.check(&target, call.op, name)?;
-            perform(&target, call.op, &arguments)?
+            if keep {
+                // The caller has gone on, and cannot ask the other operand.
+                operator(&target, call.op, &arguments)?
+            } else {
+                perform(&target, call.op, &arguments)?
+            }
         }
     };
     let mut writer = Writer::new(connection);
     writer.value(&result)?;
-    Ok(writer.finish())
+    Ok((writer.finish(), keep.then_some(result)))
 }
 
 /// What may be asked of the session itself: its exported names.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use objspace_net::{Interest, Stream, Waker};
@@ -210,6 +210,9 @@ impl Link {
         let mut guard = self.state();
         let state = &mut *guard;
         state.activity += 1;
+        let reader = wait
+            .and_then(|wait| state.waiters.get(&wait))
+            .map(|waiter| Arc::clone(&waiter.waker));
         loop {
             let frame = match next() {
                 Ok(Some(frame)) => frame,
@@ -228,7 +231,7 @@ impl Link {
                     return Some(Seen::Ended);
                 }
             };
-            if let Some(end) = state.take(event, wait) {
+            if let Some(end) = state.take(event, reader.as_ref()) {
                 drop(guard);
                 self.end(end);
                 return Some(Seen::Ended);

@@ -41,6 +41,12 @@ impl Link {
         }
     }
 
+    /// How many bytes wait to be written.
+    pub(crate) fn queued(&self) -> usize {
+        let mut state = self.state();
+        state.unsent.len() + state.engine.poll_output().len()
+    }
+
     /// Writes queued output until it is gone or the stream takes no more.
     pub(super) fn write_some(&self, stream: &Stream) {
         loop {
