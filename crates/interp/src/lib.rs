@@ -3,6 +3,7 @@
 //! - [`supported`]: whether the running interpreter is one whose structs are known;
 //! - [`type_hook`]: `type(proxy)` answers the type that the proxy stands for;
 //! - [`frames`]: frame and code objects for code that runs elsewhere;
+//! - [`still`]: the frames of tracebacks, read and made again;
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for.
 //!
 //! Everything here works on raw pointers of `pyo3-ffi` and is `unsafe` where it takes one. Two
@@ -28,6 +29,8 @@ mod version;
 
 pub mod frames;
 pub mod lookahead;
+pub mod still;
+pub mod type_dict;
 pub mod type_hook;
 
 pub use layout::CHECKS as LAYOUT_CHECKS;

@@ -132,9 +132,12 @@ unsafe extern "C" {
 #[repr(C)]
 pub(crate) struct FrameObject {
     base: PyObject,
-    back: *mut PyObject,
+    pub(crate) back: *mut PyObject,
     pub(crate) frame: *mut Frame,
 }
+
+/// `frame.owner` of a frame that lies in its frame object: it has returned, or never ran.
+pub(crate) const OWNED_BY_FRAME_OBJECT: c_char = 2;
 
 impl Code {
     /// Whether `sys.monitoring` has ever had to do with this code.
@@ -325,6 +328,14 @@ pub const CHECKS: &[(&str, usize)] = &[
     (
         "offsetof(_PyCFrame, use_tracing)",
         offset_of!(CFrame, use_tracing),
+    ),
+    (
+        "FRAME_OWNED_BY_FRAME_OBJECT",
+        OWNED_BY_FRAME_OBJECT as usize,
+    ),
+    (
+        "offsetof(PyFrameObject, f_back)",
+        offset_of!(FrameObject, back),
     ),
     (
         "offsetof(PyFrameObject, f_frame)",
