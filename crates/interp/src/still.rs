@@ -14,6 +14,7 @@ use pyo3_ffi::{
 };
 
 use crate::layout::{Code, Frame, FrameObject, OWNED_BY_FRAME_OBJECT};
+use crate::suspended::{Stage, generator_of, stage};
 
 /// `CO_OPTIMIZED`: variables are slots of the frame.
 const OPTIMIZED: c_int = 1;
@@ -220,6 +221,14 @@ pub unsafe fn set_back(inner: *mut PyObject, outer: *mut PyObject) {
 ///
 /// # Safety
 /// See the crate; `frame` is a frame object.
-pub unsafe fn suspended_generator(_frame: *mut PyObject) -> *mut PyObject {
-    ptr::null_mut()
+pub unsafe fn suspended_generator(frame: *mut PyObject) -> *mut PyObject {
+    // SAFETY: a generator outlives the frame that lies in it.
+    unsafe {
+        let generator = generator_of(frame);
+        if generator.is_null() || stage(generator) != Stage::AtRest {
+            return ptr::null_mut();
+        }
+        Py_INCREF(generator);
+        generator
+    }
 }

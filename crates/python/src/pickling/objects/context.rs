@@ -37,12 +37,28 @@ pub(super) fn variable<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
 pub(super) fn context<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
     let py = object.py();
     let values = PyDict::new(py);
+    let mut decimal = py.None().into_bound(py);
     for item in object.call_method0("items")?.try_iter()? {
         let (variable, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
-        values.set_item(variable, value)?;
+        if is_decimal(&variable, &value)? {
+            decimal = value;
+        } else {
+            values.set_item(variable, value)?;
+        }
     }
     let make = maker::get(py, "make_context")?;
-    phased(py, make, PyTuple::empty(py).into_any(), values.into_any(), "set_context")
+    let state = (values, decimal).into_pyobject(py)?;
+    phased(py, make, PyTuple::empty(py).into_any(), state.into_any(), "set_context")
+}
+
+/// Whether this is the variable of the module `decimal`, which no name leads to.
+fn is_decimal(variable: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = variable.py();
+    let name: String = variable.getattr("name")?.extract()?;
+    if name != "decimal_context" {
+        return Ok(false);
+    }
+    value.is_instance(&py.import("decimal")?.getattr("Context")?)
 }
 
 /// The context variable that is a global of a module.
@@ -65,7 +81,15 @@ fn make_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 }
 
 #[pyfunction]
-fn set_context(context: &Bound<'_, PyAny>, values: &Bound<'_, PyDict>) -> PyResult<()> {
+fn set_context<'py>(
+    context: &Bound<'py, PyAny>,
+    state: (Bound<'py, PyDict>, Bound<'py, PyAny>),
+) -> PyResult<()> {
+    let (values, decimal) = state;
+    if !decimal.is_none() {
+        let set = context.py().import("decimal")?.getattr("setcontext")?;
+        context.call_method1("run", (set, decimal))?;
+    }
     for (variable, value) in values {
         context.call_method1("run", (variable.getattr("set")?, value))?;
     }

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use crate::pickling::reducer::phased;
 use crate::pickling::{errors, maker};
@@ -37,13 +37,7 @@ pub(super) fn reduce<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyT
         }
         (part(0), part(1), part(2), part(5))
     } else {
-        let arguments = PyTuple::new(
-            py,
-            [
-                class.clone().into_any(),
-                object.getattr(intern!(py, "args"))?,
-            ],
-        )?;
+        let arguments = (&class, object.getattr(intern!(py, "args"))?).into_pyobject(py)?;
         let state = object.getattr(intern!(py, "__dict__"))?;
         let state = if state.is_truthy()? { state } else { none.clone() };
         (
@@ -54,6 +48,18 @@ pub(super) fn reduce<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyT
         )
     };
     let kept = PyDict::new(py);
+    // A group is made of its members, which may lead back to it through their tracebacks. A list would
+    // then be found half-filled.
+    let group = py
+        .import(intern!(py, "builtins"))?
+        .getattr(intern!(py, "BaseExceptionGroup"))?;
+    let arguments = if class.is_subclass(&group)? {
+        let given = object.getattr(intern!(py, "args"))?;
+        kept.set_item("args", &given)?;
+        without_lists(arguments.cast()?)?.into_any()
+    } else {
+        arguments
+    };
     for (base, names) in KEPT {
         let base = py.import(intern!(py, "builtins"))?.getattr(base)?;
         if class.is_subclass(&base)? {
@@ -76,6 +82,20 @@ pub(super) fn reduce<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyT
     );
     let state = state.into_pyobject(py)?.into_any();
     phased(py, make, arguments, state, "set_exception")
+}
+
+/// A tuple in which lists, also those in its tuples, have become tuples.
+fn without_lists<'py>(tuple: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
+    let items = tuple.iter().map(|item| {
+        if let Ok(list) = item.cast_exact::<PyList>() {
+            Ok(list.to_tuple().into_any())
+        } else if let Ok(tuple) = item.cast_exact::<PyTuple>() {
+            Ok(without_lists(tuple)?.into_any())
+        } else {
+            Ok(item)
+        }
+    });
+    PyTuple::new(tuple.py(), items.collect::<PyResult<Vec<_>>>()?)
 }
 
 /// Whether the class, or the way it is made, is not just that of its builtin base.
@@ -175,7 +195,7 @@ fn set_exception<'py>(
     exception.setattr(intern!(py, "__suppress_context__"), suppressed)?;
     for (name, value) in kept.iter().flatten() {
         let name: String = name.extract()?;
-        if !KEPT.iter().any(|(_, names)| names.contains(&&*name)) {
+        if name != "args" && !KEPT.iter().any(|(_, names)| names.contains(&&*name)) {
             return Err(errors::unpickling(format!("no attribute of exceptions: {name:?}")));
         }
         exception.setattr(name, value)?;
