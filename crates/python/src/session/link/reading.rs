@@ -259,7 +259,7 @@ impl Link {
             let _ = self.state().engine.close(code, &reason);
         }
         if let Channel::Stream(stream) = &self.channel {
-            self.write_some(stream);
+            self.write_last(stream);
         }
         self.end(End::Broken(reason));
     }

@@ -27,6 +27,10 @@ const SURPLUS: Duration = Duration::from_secs(5);
 impl Link {
     /// Starts the threads that serve this session while nobody waits on it.
     pub(crate) fn start_workers(self: &Arc<Self>, serve: &Arc<Serve>) {
+        if let Channel::Stream(stream) = &self.channel {
+            // The first message, which needs no answer to anything.
+            self.write_some(stream);
+        }
         self.state().workers += 2;
         for _ in 0..2 {
             self.start_worker(serve);
