@@ -2,6 +2,7 @@
 //! peer may do, and the classes that both sides have told each other.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use objspace_proto::{
@@ -29,6 +30,8 @@ pub(crate) struct Connection {
     names: Py<PyAny>,
     classes: Mutex<Classes>,
     label: String,
+    /// The server is closing: calls that run may finish, new ones are refused.
+    turned_away: AtomicBool,
 }
 
 /// Classes of the peer that have a local twin.
@@ -64,6 +67,7 @@ impl Connection {
             names,
             classes: Mutex::default(),
             label,
+            turned_away: AtomicBool::new(false),
         })
     }
 
@@ -99,6 +103,15 @@ impl Connection {
             return Ok(());
         }
         self.policy().check(target, op, name)
+    }
+
+    /// Refuses every further request of the peer that is not part of one that runs.
+    pub(crate) fn turn_away(&self) {
+        self.turned_away.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turns_away(&self) -> bool {
+        self.turned_away.load(Ordering::Relaxed)
     }
 
     pub(crate) fn names(&self) -> &Py<PyAny> {

@@ -5,6 +5,8 @@ pub(crate) mod errors;
 pub(crate) mod link;
 pub(crate) mod perform;
 pub(crate) mod policy;
+pub(crate) mod reception;
+pub(crate) mod secure;
 pub(crate) mod serve;
 pub(crate) mod server;
 pub(crate) mod threads;
@@ -18,7 +20,7 @@ use objspace_net::{Endpoint, Stream};
 use objspace_proto::{
     CloseCode, Config, Deframer, FetchKind, Limits, Op, OutgoingTarget, Session as Engine,
 };
-use pyo3::exceptions::{PyConnectionError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -46,11 +48,21 @@ impl Session {
         peer: String,
         names: Option<Bound<'_, PyAny>>,
         policy: Py<Policy>,
+        options: Options,
     ) -> Arc<Connection> {
         let connection = open(py, Channel::Stream(stream), peer, names, policy);
         start_workers(&connection);
         connection
     }
+}
+
+/// What else is said about a session when it is opened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Within which time a dead peer is noticed.
+    pub(crate) heartbeat: Option<Duration>,
+    /// The peer has proved who it is.
+    pub(crate) authenticated: bool,
 }
 
 /// A connection over any channel; nothing serves it yet.
@@ -219,33 +231,6 @@ impl Session {
     }
 }
 
-/// Connects to a listener; the session behind the returned view is served by its own threads.
-///
-/// Arguments: `url` such as `tcp://127.0.0.1:7000` or `unix:///path`; `timeout`, in seconds, for
-/// connecting; `exported_names`, what the other side may ask for by name; `policy`, what it may do
-/// with objects of this side (default `Policy.public()`).
-///
-/// Raises `ValueError` for a URL that names nothing, `ConnectionError` if nobody answers there.
-#[pyfunction]
-#[pyo3(signature = (url, *, timeout = 20.0, exported_names = None, policy = None))]
-pub(crate) fn connect(
-    py: Python<'_>,
-    url: &str,
-    timeout: f64,
-    exported_names: Option<Bound<'_, PyAny>>,
-    policy: Option<Py<Policy>>,
-) -> PyResult<RemoteView> {
-    let endpoint = endpoint(url)?;
-    let timeout = Duration::try_from_secs_f64(timeout)
-        .map_err(|error| PyValueError::new_err(format!("timeout={timeout}: {error}")))?;
-    let policy = policy.map_or_else(|| Py::new(py, Policy::ordinary()), Ok)?;
-    let stream = py
-        .detach(|| Stream::connect(&endpoint, Some(timeout)))
-        .map_err(|error| PyConnectionError::new_err(error.to_string()))?;
-    let connection = Session::over_stream(py, stream, endpoint.to_string(), exported_names, policy);
-    Ok(RemoteView::new(connection))
-}
-
 /// Two sessions joined in this process: each exports its names to the other.
 #[pyfunction]
 #[pyo3(signature = (here = None, there = None, *, policy = None))]
@@ -270,6 +255,7 @@ pub(crate) fn pair(
             "the second session of a pair".into(),
             here,
             first,
+            Options::default(),
         )),
         Session::of(Session::over_stream(
             py,
@@ -277,6 +263,7 @@ pub(crate) fn pair(
             "the first session of a pair".into(),
             there,
             second,
+            Options::default(),
         )),
     ))
 }
@@ -313,6 +300,7 @@ pub(crate) fn session_over_fds(
         peer,
         exported_names,
         policy,
+        Options::default(),
     )))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use objspace_proto::{
     FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
 };
-use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyConnectionRefusedError, PyPermissionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
@@ -28,6 +28,12 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
         // Also while an error is described: that may run code of the other side.
         let _running = threads::enter(LogicalThread(thread), &connection.link, answer);
         let result = match request {
+            request if connection.turns_away() && request.parent().is_none() => {
+                connection.finish_reading(request.into_payload(), Some(0));
+                Err(PyConnectionRefusedError::new_err(
+                    "the server is closing and takes no further calls",
+                ))
+            }
             Request::Call(call) => run_call(py, connection, call),
             Request::Fetch(fetch) => run_fetch(py, connection, fetch),
         };

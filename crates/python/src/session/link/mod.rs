@@ -48,6 +48,14 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// The arguments.
+    pub(crate) fn into_payload(self) -> Received {
+        match self {
+            Self::Call(call) => call.payload,
+            Self::Fetch(fetch) => fetch.payload,
+        }
+    }
+
     pub(crate) fn thread(&self) -> LogicalThread {
         match self {
             Self::Call(call) => LogicalThread(call.thread),
@@ -55,7 +63,7 @@ impl Request {
         }
     }
 
-    fn parent(&self) -> Option<QuestionId> {
+    pub(crate) fn parent(&self) -> Option<QuestionId> {
         match self {
             Self::Call(call) => call.parent,
             Self::Fetch(fetch) => fetch.parent,
@@ -766,6 +774,16 @@ impl State {
         self.epoch += 1;
         self.reader = kind(self.epoch);
         Some(self.epoch)
+    }
+
+    /// Whether a call of the peer runs or waits to, or a reply is still on its way.
+    pub(crate) fn busy(&mut self) -> bool {
+        self.end.is_none()
+            && (self.working > 0
+                || !self.work.is_empty()
+                || self.flushing
+                || !self.unsent.is_empty()
+                || !self.engine.poll_output().is_empty())
     }
 
     /// The next call that may run now; its logical thread is then busy.
