@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
 use super::class::{self, statics};
+use super::operand::{builtin_hash, operand, reflected};
 use crate::proxy::{self, Native, ProxyRef};
 use crate::session::connection::Connection;
 
@@ -247,13 +248,32 @@ fn operate<'py>(
         Op::HASH if remote.kind == Kind::INSTANCE && default_special(proxy, "__hash__")? => {
             return identity_hash(proxy);
         }
-        Op::ADD | Op::MUL | Op::AND | Op::OR | Op::SUB | Op::XOR if is_container(remote.kind) => {
+        Op::HASH => {
+            if let Some(proxy_ref) = proxy::as_proxy(proxy)
+                && let Some(hash) = builtin_hash(proxy, &proxy_ref.declared(py)?)?
+            {
+                return Ok(hash.into_pyobject(py)?.into_any());
+            }
+        }
+        Op::ADD
+        | Op::MUL
+        | Op::AND
+        | Op::OR
+        | Op::SUB
+        | Op::XOR
+        | Op::RMUL
+        | Op::RAND
+        | Op::ROR
+        | Op::RSUB
+        | Op::RXOR
+            if is_container(remote.kind) =>
+        {
             // A new container, made of all the contents: it is made here, of one snapshot.
             if let ([other], Some(name)) = (args, op.name()) {
                 let contents = snapshot(py, remote)?;
                 return contents
                     .get_type()
-                    .call_method1(name, (&contents, materialised(other)?));
+                    .call_method1(name, (&contents, operand(other)?));
             }
         }
         _ => {}
@@ -317,18 +337,6 @@ pub(crate) fn snapshot<'py>(py: Python<'py>, remote: &Remote) -> PyResult<Bound<
         .fetch(py, remote.target(), FetchKind::CONTENTS, &[], &[])
 }
 
-/// `other`, or its contents if it is itself a remote container.
-fn materialised<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = other.py();
-    if let Some(proxy) = proxy::as_proxy(other)
-        && let Some(remote) = remote_of(&proxy, py)?
-        && is_container(remote.get().kind)
-    {
-        return snapshot(py, remote.get());
-    }
-    Ok(other.clone())
-}
-
 /// Comparisons: of containers over one snapshot, of plain objects by identity, else over there.
 fn compare<'py>(
     py: Python<'py>,
@@ -358,14 +366,33 @@ fn compare<'py>(
             let contents = snapshot(py, remote)?;
             return contents
                 .get_type()
-                .call_method1(name, (&contents, materialised(other)?));
+                .call_method1(name, (&contents, operand(other)?));
         }
     } else if default_special(proxy, name)? {
         return Ok(py.NotImplemented().into_bound(py));
     }
-    remote
+    let answer = remote
         .connection
-        .call(py, remote.target(), op, args, keywords)
+        .call(py, remote.target(), op, args, keywords)?;
+    if answer.is(py.NotImplemented())
+        && let Some(name) = swapped(op)
+        && let Some(answer) = reflected(proxy, name, other)?
+    {
+        return Ok(answer);
+    }
+    Ok(answer)
+}
+
+/// The comparison that says the same with the operands exchanged.
+fn swapped(op: Op) -> Option<&'static str> {
+    match op {
+        Op::EQ | Op::NE => op.name(),
+        Op::LT => Op::GT.name(),
+        Op::LE => Op::GE.name(),
+        Op::GT => Op::LT.name(),
+        Op::GE => Op::LE.name(),
+        _ => None,
+    }
 }
 
 /// Whether the class of `proxy` leaves a special method to `object`.

@@ -6,6 +6,7 @@ pub(crate) mod class_access;
 pub(crate) mod controller;
 pub(crate) mod exception;
 pub(crate) mod frame_access;
+pub(crate) mod operand;
 pub(crate) mod parts;
 pub(crate) mod plain;
 pub(crate) mod traceback;

@@ -18,6 +18,7 @@ use super::errors;
 use super::link::{Answer, Link, State};
 use super::policy::Policy;
 use super::{serve, threads};
+use crate::convert::capability::Place;
 use crate::convert::decode::Reader;
 use crate::convert::encode::Writer;
 use crate::remote::class;
@@ -210,7 +211,7 @@ impl Connection {
         py: Python<'py>,
         answer: Answer,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let value = Reader::read_one(self, py, answer.payload)?;
+        let value = Reader::read_one(self, py, answer.payload, Place::Reply)?;
         match answer.outcome {
             Outcome::Value => Ok(value),
             _ => Err(PyErr::from_value(value)),
@@ -304,7 +305,8 @@ impl Connection {
                 id.slot()
             )));
         };
-        let description = Reader::read_one(self, py, shape)?.cast_into::<PyTuple>()?;
+        let description =
+            Reader::read_one(self, py, shape, Place::Shape)?.cast_into::<PyTuple>()?;
         let bases = description
             .get_item(class::shape::BASES)?
             .cast_into::<PyTuple>()?;
