@@ -21,6 +21,8 @@ mod _core {
     #[pymodule_export]
     use crate::remote::view::RemoteView;
     #[pymodule_export]
+    use crate::session::deadline::Limit;
+    #[pymodule_export]
     use crate::session::errors::{
         AuthenticationError, ConnectionLost, ObjectNotFound, ProtocolError,
     };
@@ -29,7 +31,7 @@ mod _core {
     #[pymodule_export]
     use crate::session::policy::Policy;
     #[pymodule_export]
-    use crate::session::secure::{Tls, connect};
+    use crate::session::secure::{Tls, connect, connect_over_fds};
     #[pymodule_export]
     use crate::session::server::Server;
     #[pymodule_export]

@@ -316,9 +316,9 @@ impl<O> Session<O> {
     // --- requests
 
     /// The next [`call`](Self::call) or [`fetch`](Self::fetch) is one that this side waits for no
-    /// longer than that. The peer is told just before it.
-    pub const fn set_deadline(&mut self, milliseconds: u64) {
-        self.deadline = Some(milliseconds);
+    /// longer than that, if there is a limit. The peer is told just before it.
+    pub const fn set_deadline(&mut self, milliseconds: Option<u64>) {
+        self.deadline = milliseconds;
     }
 
     /// Queues a call. `parent` is the request of the peer in whose execution it is made, if any.

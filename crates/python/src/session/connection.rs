@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use objspace_proto::{
     AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome,
@@ -14,6 +15,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
+use super::deadline;
 use super::errors;
 use super::link::{Answer, Link, State};
 use super::policy::Policy;
@@ -31,6 +33,8 @@ pub(crate) struct Connection {
     names: Py<PyAny>,
     classes: Mutex<Classes>,
     label: String,
+    /// The peer has proved who it is.
+    authenticated: bool,
     /// The server is closing: calls that run may finish, new ones are refused.
     turned_away: AtomicBool,
 }
@@ -60,7 +64,12 @@ fn label(peer: &str) -> String {
 }
 
 impl Connection {
-    pub(crate) fn new(link: Arc<Link>, policy: Py<Policy>, names: Py<PyAny>) -> Arc<Self> {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        policy: Py<Policy>,
+        names: Py<PyAny>,
+        authenticated: bool,
+    ) -> Arc<Self> {
         let label = label(&link.peer);
         Arc::new(Self {
             link,
@@ -68,6 +77,7 @@ impl Connection {
             names,
             classes: Mutex::default(),
             label,
+            authenticated,
             turned_away: AtomicBool::new(false),
         })
     }
@@ -104,6 +114,11 @@ impl Connection {
             return Ok(());
         }
         self.policy().check(target, op, name)
+    }
+
+    /// Whether the peer has proved who it is.
+    pub(crate) fn authenticated(&self) -> bool {
+        self.authenticated
     }
 
     /// Refuses every further request of the peer that is not part of one that runs.
@@ -147,10 +162,17 @@ impl Connection {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
         let (payload, _alive) = writer.finish();
-        self.ask(py, |state, thread, parent| {
+        let asked = self.ask(py, |state, thread, parent| {
             state
                 .engine
                 .call(thread, parent, target, op, CallFlags::NONE, payload)
+        })?;
+        asked.ok_or_else(|| {
+            let name = positional.first().and_then(|name| name.cast().ok());
+            deadline::expired(
+                &self.words(py, target, &format!("{op:?}"), name),
+                self.peer(),
+            )
         })
     }
 
@@ -166,11 +188,49 @@ impl Connection {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
         let (payload, _alive) = writer.finish();
-        self.ask(py, |state, thread, parent| {
+        let asked = self.ask(py, |state, thread, parent| {
             state.engine.fetch(thread, parent, target, what, payload)
+        })?;
+        asked.ok_or_else(|| {
+            let what = format!("fetching {what:?}");
+            deadline::expired(&self.words(py, target, &what, None), self.peer())
         })
     }
 
+    /// What was asked of which object, for an error message.
+    fn words(
+        &self,
+        py: Python<'_>,
+        target: OutgoingTarget,
+        operation: &str,
+        name: Option<&Bound<'_, PyString>>,
+    ) -> String {
+        let operation = match name {
+            Some(name) => format!("{operation} {:?}", name.to_string_lossy()),
+            None => operation.to_owned(),
+        };
+        match target {
+            OutgoingTarget::Root => format!("{operation} of the exported names"),
+            OutgoingTarget::Import(id) => {
+                let proxy = self.link.state().engine.bound(id).map(|handle| {
+                    // SAFETY: an object that is bound in the table is alive: the first thing that
+                    // its destructor does is to unbind it, under the GIL, which this thread holds.
+                    unsafe { Bound::from_borrowed_ptr(py, handle as *mut ffi::PyObject) }
+                });
+                let class = proxy
+                    .and_then(|proxy| proxy.getattr("__class__").ok())
+                    .and_then(|class| class.cast_into::<PyType>().ok())
+                    .and_then(|class| class.name().ok());
+                match class {
+                    Some(class) => format!("{operation} of a '{class}' object"),
+                    None => format!("{operation} of an object"),
+                }
+            }
+            _ => format!("{operation} of a result"),
+        }
+    }
+
+    /// Sends a request and waits. `None`: the time was over first.
     fn ask<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
@@ -179,7 +239,11 @@ impl Connection {
             u64,
             Option<AnswerId>,
         ) -> Result<QuestionId, objspace_proto::Error>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let deadline = deadline::current(py)?;
+        if deadline.is_some_and(|until| until <= Instant::now()) {
+            return Ok(None);
+        }
         if self.link.inherited() {
             return Err(errors::forked(&self.link.peer));
         }
@@ -191,8 +255,9 @@ impl Connection {
                 drop(state);
                 return Err(error);
             }
+            state.engine.set_deadline(deadline.map(deadline::left));
             match send(&mut state, thread.0, parent) {
-                Ok(question) => Link::expect(&mut state, question),
+                Ok(question) => Link::expect(&mut state, question, deadline),
                 Err(error) => {
                     drop(state);
                     return Err(errors::protocol(&error));
@@ -203,7 +268,7 @@ impl Connection {
         let answer = self
             .link
             .wait_for(py, wait, |py, request| serve::serve(py, self, request))?;
-        self.result(py, answer)
+        answer.map(|answer| self.result(py, answer)).transpose()
     }
 
     fn result<'py>(

@@ -1,6 +1,7 @@
 //! Sessions: connecting, listening, serving, and the `Session` object that Python sees.
 
 pub(crate) mod connection;
+pub(crate) mod deadline;
 pub(crate) mod errors;
 pub(crate) mod link;
 pub(crate) mod perform;
@@ -50,8 +51,18 @@ impl Session {
         policy: Py<Policy>,
         options: Options,
     ) -> Arc<Connection> {
-        let connection = open(py, Channel::Stream(stream), peer, names, policy);
+        let connection = open(
+            py,
+            Channel::Stream(stream),
+            peer,
+            names,
+            policy,
+            options.authenticated,
+        );
         start_workers(&connection);
+        if options.watched {
+            connection.link.watch(options.heartbeat);
+        }
         connection
     }
 }
@@ -59,6 +70,8 @@ impl Session {
 /// What else is said about a session when it is opened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
+    /// The peer is another program somewhere: see that it lives, and that it sees that we do.
+    pub(crate) watched: bool,
     /// Within which time a dead peer is noticed.
     pub(crate) heartbeat: Option<Duration>,
     /// The peer has proved who it is.
@@ -72,6 +85,7 @@ fn open(
     peer: String,
     names: Option<Bound<'_, PyAny>>,
     policy: Py<Policy>,
+    authenticated: bool,
 ) -> Arc<Connection> {
     let limits = Limits::default();
     let engine = Engine::new(&Config {
@@ -81,7 +95,7 @@ fn open(
     });
     let link = Link::new(engine, Deframer::new(&limits), channel, peer);
     let names = names.unwrap_or_else(|| PyDict::new(py).into_any());
-    Connection::new(link, policy, names.unbind())
+    Connection::new(link, policy, names.unbind(), authenticated)
 }
 
 /// Serves a connection by threads of its own.
@@ -130,6 +144,7 @@ impl Session {
             "the other side of a custom channel".into(),
             exported_names,
             policy,
+            false,
         );
         Ok(Self::of(connection))
     }
@@ -279,21 +294,8 @@ pub(crate) fn session_over_fds(
     exported_names: Option<Bound<'_, PyAny>>,
     policy: Option<Py<Policy>>,
 ) -> PyResult<Session> {
-    if read_fd < 0 || write_fd < 0 || read_fd == write_fd {
-        return Err(PyValueError::new_err(
-            "two different open file descriptors are needed",
-        ));
-    }
     let policy = policy.map_or_else(|| Py::new(py, Policy::everything()), Ok)?;
-    // SAFETY: the caller hands both descriptors over, as this function's contract says; they are
-    // checked to be two different non-negative numbers.
-    let (read, write) = unsafe {
-        (
-            OwnedFd::from_raw_fd(read_fd),
-            OwnedFd::from_raw_fd(write_fd),
-        )
-    };
-    let stream = Stream::from_named_fds(read, write, peer.clone())?;
+    let stream = stream_over_fds(read_fd, write_fd, peer.clone())?;
     Ok(Session::of(Session::over_stream(
         py,
         stream,
@@ -302,6 +304,24 @@ pub(crate) fn session_over_fds(
         policy,
         Options::default(),
     )))
+}
+
+/// A stream over two descriptors that it owns from now on.
+fn stream_over_fds(read_fd: RawFd, write_fd: RawFd, peer: String) -> PyResult<Stream> {
+    if read_fd < 0 || write_fd < 0 || read_fd == write_fd {
+        return Err(PyValueError::new_err(
+            "two different open file descriptors are needed",
+        ));
+    }
+    // SAFETY: the caller hands both descriptors over, as the contract of the functions that call
+    // this one says; they are checked to be two different non-negative numbers.
+    let (read, write) = unsafe {
+        (
+            OwnedFd::from_raw_fd(read_fd),
+            OwnedFd::from_raw_fd(write_fd),
+        )
+    };
+    Ok(Stream::from_named_fds(read, write, peer)?)
 }
 
 /// The session behind a `RemoteView` or a remote object; `TypeError` for anything else.

@@ -1,5 +1,6 @@
 //! Keys and certificates as Python gives them, and connecting with them.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -160,6 +161,7 @@ pub(crate) fn connect(
     let endpoint = endpoint(url)?;
     let timeout = seconds("timeout", timeout)?;
     let options = Options {
+        watched: true,
         heartbeat: self::heartbeat(heartbeat)?,
         ..Options::default()
     };
@@ -192,6 +194,51 @@ pub(crate) fn connect(
         }
     };
     let peer = endpoint.to_string();
+    let connection = Session::over_stream(py, stream, peer, exported_names, policy, options);
+    Ok(RemoteView::new(connection))
+}
+
+/// The `RemoteView` of a server at the other end of two file descriptors, which the session owns
+/// from now on: greeted as one behind a URL.
+#[pyfunction]
+#[pyo3(signature = (read_fd, write_fd, peer, *, timeout, key, heartbeat, exported_names, policy))]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the keyword arguments of a Python function"
+)]
+pub(crate) fn connect_over_fds(
+    py: Python<'_>,
+    read_fd: RawFd,
+    write_fd: RawFd,
+    peer: String,
+    timeout: f64,
+    key: Option<Bound<'_, PyAny>>,
+    heartbeat: Option<f64>,
+    exported_names: Option<Bound<'_, PyAny>>,
+    policy: Option<Py<Policy>>,
+) -> PyResult<RemoteView> {
+    let stream = super::stream_over_fds(read_fd, write_fd, peer.clone())?;
+    let options = Options {
+        watched: true,
+        heartbeat: self::heartbeat(heartbeat)?,
+        ..Options::default()
+    };
+    let security = ClientSecurity {
+        key: shared_key(key.as_ref())?,
+        tls: None,
+    };
+    let timeout = seconds("timeout", timeout)?;
+    let policy = policy.map_or_else(|| Py::new(py, Policy::ordinary()), Ok)?;
+    let mut signal = Ok(());
+    let result = py.detach(|| {
+        let endpoint = objspace_net::Endpoint::Stdio;
+        objspace_net::greet(stream, &endpoint, &security, Some(timeout), &mut || {
+            signal = Python::attach(|py| py.check_signals());
+            signal.is_ok()
+        })
+    });
+    signal?;
+    let stream = result.map_err(errors::network)?;
     let connection = Session::over_stream(py, stream, peer, exported_names, policy, options);
     Ok(RemoteView::new(connection))
 }

@@ -1,6 +1,7 @@
 //! A request of the peer, from its bytes to its reply.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use objspace_proto::{
     FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
@@ -10,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::connection::Connection;
+use super::deadline;
 use super::errors::{self, ObjectNotFound};
 use super::link::Request;
 use super::perform::{Arguments, perform};
@@ -20,14 +22,24 @@ use crate::remote::{class, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
-    let (answer, thread) = match &request {
-        Request::Call(call) => (call.answer, call.thread),
-        Request::Fetch(fetch) => (fetch.answer, fetch.thread),
+    let (answer, thread, limited) = match &request {
+        Request::Call(call) => (call.answer, call.thread, call.deadline),
+        Request::Fetch(fetch) => (fetch.answer, fetch.thread, fetch.deadline),
     };
+    let weight = request.weight();
+    if weight > 0 {
+        let mut state = connection.link.state();
+        state.weight = state.weight.saturating_sub(weight);
+    }
+    let deadline = limited.and_then(|_| connection.link.state().deadlines.remove(&answer));
     let (outcome, (payload, alive)) = {
         // Also while an error is described: that may run code of the other side.
-        let _running = threads::enter(LogicalThread(thread), &connection.link, answer);
+        let _running = threads::enter(LogicalThread(thread), &connection.link, answer, deadline);
         let result = match request {
+            request if deadline.is_some_and(|until| until <= Instant::now()) => {
+                connection.finish_reading(request.into_payload(), Some(0));
+                Err(deadline::too_late())
+            }
             request if connection.turns_away() && request.parent().is_none() => {
                 connection.finish_reading(request.into_payload(), Some(0));
                 Err(PyConnectionRefusedError::new_err(

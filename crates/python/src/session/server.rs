@@ -86,6 +86,7 @@ impl Server {
         }
         let policy = policy.map_or_else(|| Py::new(py, Policy::ordinary()), Ok)?;
         let options = Options {
+            watched: true,
             heartbeat: secure::heartbeat(heartbeat)?,
             ..Options::default()
         };

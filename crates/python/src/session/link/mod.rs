@@ -10,22 +10,24 @@
 //!
 //! No Python code runs, and nobody waits for the GIL, while `state` is locked.
 
+mod heartbeat;
 mod workers;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{ErrorKind, IoSlice};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use objspace_net::{Interest, Stream, Waker};
 use objspace_proto::{
-    CloseCode, Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome, Output,
-    QuestionId, Received, Session as Engine,
+    AnswerId, CloseCode, Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome,
+    Output, QuestionId, Received, Session as Engine,
 };
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::deadline;
 use super::errors;
 use super::threads::{self, LogicalThread};
 
@@ -63,6 +65,22 @@ impl Request {
         }
     }
 
+    /// How many bytes a large request keeps in memory until it is run; small ones are bounded by
+    /// their number.
+    pub(crate) fn weight(&self) -> usize {
+        let (Self::Call(IncomingCall { payload, .. }) | Self::Fetch(IncomingFetch { payload, .. })) =
+            self;
+        let size = payload.size();
+        if size > 64 << 10 { size } else { 0 }
+    }
+
+    fn deadline(&self) -> Option<(AnswerId, u64)> {
+        match self {
+            Self::Call(call) => Some((call.answer, call.deadline?)),
+            Self::Fetch(fetch) => Some((fetch.answer, fetch.deadline?)),
+        }
+    }
+
     pub(crate) fn parent(&self) -> Option<QuestionId> {
         match self {
             Self::Call(call) => call.parent,
@@ -77,6 +95,8 @@ struct Waiter {
     waker: Arc<Waker>,
     answer: Option<Answer>,
     nested: VecDeque<Request>,
+    /// When it gives up.
+    deadline: Option<Instant>,
     /// It sleeps until it is woken: the right to read can be handed to it.
     parked: bool,
 }
@@ -117,8 +137,12 @@ pub(crate) struct State {
     next_wait: u64,
     /// Calls that nobody in particular waits for.
     work: VecDeque<Request>,
+    /// The [weight](Request::weight) of all requests that wait to be run.
+    pub(crate) weight: usize,
     /// Logical threads that run a call here now, and the calls that must wait for them.
     lanes: HashMap<LogicalThread, VecDeque<Request>>,
+    /// When the peer gives up requests that wait to be run.
+    pub(crate) deadlines: HashMap<AnswerId, Instant>,
     /// Shapes that arrived and are not turned into classes yet.
     pub(crate) shapes: HashMap<ImportId, Received>,
     /// Classes whose shape has arrived.
@@ -134,6 +158,9 @@ pub(crate) struct State {
     unsent: Output,
     /// The stream takes no more for now.
     blocked: bool,
+    /// Counts the reads that brought something, and the writes that took something.
+    reads: u64,
+    writes: u64,
     /// Counts reads and hand-overs, so that a worker sees whether anything happened.
     activity: u64,
     sleeping: u32,
@@ -188,7 +215,9 @@ impl Link {
                 waits: HashMap::new(),
                 next_wait: 0,
                 work: VecDeque::new(),
+                weight: 0,
                 lanes: HashMap::new(),
+                deadlines: HashMap::new(),
                 shapes: HashMap::new(),
                 shaped: HashSet::new(),
                 garbage: Vec::new(),
@@ -198,6 +227,8 @@ impl Link {
                 flushing: false,
                 unsent: Output::new(),
                 blocked: false,
+                reads: 0,
+                writes: 0,
                 activity: 0,
                 sleeping: 0,
                 workers: 0,
@@ -268,10 +299,11 @@ impl Link {
             let written = write_output(stream, &mut output);
             let mut state = self.state();
             let all = output.is_empty();
+            state.writes += u64::from(matches!(written, Ok(some) if some));
             state.stop_writing(output);
             match written {
-                Ok(()) if all => state.blocked = false,
-                Ok(()) => {
+                Ok(_) if all => state.blocked = false,
+                Ok(_) => {
                     state.blocked = true;
                     // Whoever polls must now poll for room as well.
                     if let Some(waker) = &state.idle_waker {
@@ -291,7 +323,11 @@ impl Link {
     // ------------------------------------------------------------------ waiting
 
     /// Announces that this thread will wait for the answer to `question`.
-    pub(crate) fn expect(state: &mut State, question: QuestionId) -> Wait {
+    pub(crate) fn expect(
+        state: &mut State,
+        question: QuestionId,
+        deadline: Option<Instant>,
+    ) -> Wait {
         let wait = Wait(state.next_wait);
         state.next_wait += 1;
         let waker = threads::waker();
@@ -302,6 +338,7 @@ impl Link {
                 waker,
                 answer: None,
                 nested: VecDeque::new(),
+                deadline,
                 parked: false,
             },
         );
@@ -309,7 +346,8 @@ impl Link {
         wait
     }
 
-    /// Waits for the answer, running calls nested in it meanwhile.
+    /// Waits for the answer, running calls nested in it meanwhile. `None`: it was given up, because its
+    /// deadline came first.
     ///
     /// `run` performs a nested call. `interrupted` is asked on a signal; its error cancels the call.
     pub(crate) fn wait_for(
@@ -317,19 +355,21 @@ impl Link {
         py: Python<'_>,
         wait: Wait,
         mut run: impl FnMut(Python<'_>, Request),
-    ) -> PyResult<Answer> {
+    ) -> PyResult<Option<Answer>> {
         enum Step {
             Done(Answer),
             Run(Request),
             Read(u64),
-            Park(Arc<Waker>),
+            Park(Arc<Waker>, Option<Duration>),
             Ended(End),
+            Expired,
         }
         let mut mine: Option<u64> = None;
         loop {
             let step = {
                 let mut guard = self.state();
                 let state = &mut *guard;
+                let congested = state.congested();
                 let Some(waiter) = state.waiters.get_mut(&wait) else {
                     return Err(PyRuntimeError::new_err(
                         "objspace: a wait without a question; please report this",
@@ -340,12 +380,14 @@ impl Link {
                     state.waiters.remove(&wait);
                     state.round_trips += 1;
                     Step::Done(answer)
-                } else if let Some(request) = waiter.nested.pop_front() {
+                } else if !congested && let Some(request) = waiter.nested.pop_front() {
                     Step::Run(request)
                 } else if let Some(end) = &state.end {
                     let end = end.clone();
                     state.waiters.remove(&wait);
                     Step::Ended(end)
+                } else if waiter.deadline.is_some_and(|until| until <= Instant::now()) {
+                    Step::Expired
                 } else if let Some(epoch) = mine {
                     Step::Read(epoch)
                 } else {
@@ -364,7 +406,13 @@ impl Link {
                         }
                         Reader::Busy(_) => {
                             waiter.parked = true;
-                            Step::Park(Arc::clone(&waiter.waker))
+                            let mut time = shorter(threads::signal_check(), waiter.deadline);
+                            if !waiter.nested.is_empty() {
+                                // The peer reads too slowly: look again soon.
+                                let soon = Duration::from_millis(20);
+                                time = Some(time.map_or(soon, |time| time.min(soon)));
+                            }
+                            Step::Park(Arc::clone(&waiter.waker), time)
                         }
                     }
                 }
@@ -373,7 +421,11 @@ impl Link {
                 Step::Done(answer) => {
                     self.leave_reading(mine);
                     self.drop_garbage();
-                    return Ok(answer);
+                    return Ok(Some(answer));
+                }
+                Step::Expired => {
+                    self.give_up(py, wait, &mut mine)?;
+                    return Ok(None);
                 }
                 Step::Ended(end) => {
                     self.leave_reading(mine);
@@ -394,8 +446,8 @@ impl Link {
                         Seen::Mine | Seen::Woken | Seen::Ended => {}
                     }
                 }
-                Step::Park(waker) => {
-                    let interrupted = threads::detach(py, || park(&waker, threads::signal_check()));
+                Step::Park(waker, time) => {
+                    let interrupted = threads::detach(py, || park(&waker, time));
                     if interrupted {
                         self.check_signals(py, wait, &mut mine)?;
                     }
@@ -409,6 +461,12 @@ impl Link {
         let Err(error) = py.check_signals() else {
             return Ok(());
         };
+        self.give_up(py, wait, mine)?;
+        Err(error)
+    }
+
+    /// Cancels what this thread waits for.
+    fn give_up(&self, py: Python<'_>, wait: Wait, mine: &mut Option<u64>) -> PyResult<()> {
         {
             let mut state = self.state();
             if let Some(waiter) = state.waiters.remove(&wait)
@@ -421,8 +479,7 @@ impl Link {
         self.leave_reading(mine.take());
         // The cancelled call may go on over there: later calls are not to wait for it.
         threads::renew();
-        self.flush(py)?;
-        Err(error)
+        self.flush(py)
     }
 
     /// Gives the right to read to a parked waiter, or leaves it to the workers.
@@ -494,9 +551,11 @@ impl Link {
     fn read_stream(&self, stream: &Stream, waker: &Waker, epoch: u64, wait: Option<Wait>) -> Seen {
         let mut gathered = 0;
         loop {
-            let (writing, reader, releases) = {
+            let (writing, reader, releases, deadline) = {
                 let state = self.state();
-                (state.blocked, state.reader, state.engine.releases_pending())
+                let deadline = wait.and_then(|wait| state.waiters.get(&wait)?.deadline);
+                let releases = state.engine.releases_pending();
+                (state.blocked, state.reader, releases, deadline)
             };
             if !holds(reader, epoch) {
                 return Seen::LostRight;
@@ -504,7 +563,7 @@ impl Link {
             // While the session is idle, releases gather for a moment and then go in one message.
             let timeout = match reader {
                 Reader::Idle(_) => (releases > 0).then_some(GATHER),
-                _ => threads::signal_check(),
+                _ => shorter(threads::signal_check(), deadline),
             };
             let ready = match stream.wait(
                 Interest {
@@ -540,34 +599,52 @@ impl Link {
             }
             if ready.writable {
                 self.write_some(stream);
+                // Requests have waited for this.
+                let mut state = self.state();
+                if !state.congested() {
+                    let nested = wait.and_then(|wait| state.waiters.get(&wait));
+                    if nested.is_some_and(|waiter| !waiter.nested.is_empty()) {
+                        return Seen::Mine;
+                    }
+                    if !state.work.is_empty() {
+                        return Seen::Work;
+                    }
+                }
             }
             if ready.readable {
-                let mut deframer = self.deframer.lock().unwrap_or_else(PoisonError::into_inner);
-                if !holds(self.state().reader, epoch) {
-                    return Seen::LostRight;
-                }
-                match stream.try_read(deframer.space(READ_AT_LEAST)) {
-                    Ok(Some(0)) => {
-                        self.end(End::Lost("the other side is gone (end of stream)".into()));
-                        return Seen::Ended;
-                    }
-                    Ok(Some(count)) => {
-                        deframer.advance(count);
-                        if let Some(seen) = self.hand_out(|| deframer.next_frame(), wait) {
-                            return seen;
-                        }
-                    }
-                    Ok(None) => {}
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => {
-                        self.end(End::Lost(error.to_string()));
-                        return Seen::Ended;
-                    }
+                match self.read_once(stream, epoch, wait) {
+                    Ok(_) => {}
+                    Err(seen) => return seen,
                 }
             }
             // An idle worker is woken to look at the right and at the releases, and reads on.
             if ready.woken && wait.is_some() {
                 return Seen::Woken;
+            }
+        }
+    }
+
+    /// One read; whether it brought anything, or what ends the reading.
+    fn read_once(&self, stream: &Stream, epoch: u64, wait: Option<Wait>) -> Result<bool, Seen> {
+        let mut deframer = self.deframer.lock().unwrap_or_else(PoisonError::into_inner);
+        if !holds(self.state().reader, epoch) {
+            return Err(Seen::LostRight);
+        }
+        match stream.try_read(deframer.space(READ_AT_LEAST)) {
+            Ok(Some(0)) => {
+                self.end(End::Lost("the other side is gone (end of stream)".into()));
+                Err(Seen::Ended)
+            }
+            Ok(Some(count)) => {
+                deframer.advance(count);
+                self.hand_out(|| deframer.next_frame(), wait)
+                    .map_or(Ok(true), Err)
+            }
+            Ok(None) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(false),
+            Err(error) => {
+                self.end(End::Lost(error.to_string()));
+                Err(Seen::Ended)
             }
         }
     }
@@ -581,6 +658,7 @@ impl Link {
         let mut guard = self.state();
         let state = &mut *guard;
         state.activity += 1;
+        state.reads += 1;
         loop {
             let frame = match next() {
                 Ok(Some(frame)) => frame,
@@ -663,6 +741,7 @@ impl Link {
         state.garbage.append(&mut dropped);
         state.work.clear();
         state.lanes.clear();
+        state.deadlines.clear();
         state.shapes.clear();
         for waiter in state.waiters.values() {
             waiter.waker.wake();
@@ -738,8 +817,20 @@ pub(crate) fn park(waker: &Waker, timeout: Option<Duration>) -> bool {
 /// So many classes may be described before any of them is mentioned.
 const MOST_UNREAD_SHAPES: usize = 4096;
 
+/// Requests of a peer that leaves more than so much unread have to wait.
+const CONGESTED: usize = 16 << 20;
+
 /// How much room a read gets at least.
 const READ_AT_LEAST: usize = 16 << 10;
+
+/// The time until `deadline`, but at most `time`.
+fn shorter(time: Option<Duration>, deadline: Option<Instant>) -> Option<Duration> {
+    let left = deadline.map(|until| until.saturating_duration_since(Instant::now()));
+    match (time, left) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
 
 fn holds(reader: Reader, epoch: u64) -> bool {
     matches!(reader, Reader::Busy(e) | Reader::Idle(e) if e == epoch)
@@ -786,8 +877,17 @@ impl State {
                 || !self.engine.poll_output().is_empty())
     }
 
+    /// Whether the peer is so far behind with reading that it gets no more replies for now: what
+    /// waits to be written is bounded by this, however much is asked.
+    fn congested(&mut self) -> bool {
+        self.blocked && self.unsent.len() + self.engine.poll_output().len() > CONGESTED
+    }
+
     /// The next call that may run now; its logical thread is then busy.
     fn next_work(&mut self) -> Option<Request> {
+        if self.congested() {
+            return None;
+        }
         while let Some(request) = self.work.pop_front() {
             let thread = request.thread();
             if let Some(lane) = self.lanes.get_mut(&thread) {
@@ -803,8 +903,8 @@ impl State {
     /// Sorts what arrived. Returns why the session ends, if it does.
     fn take(&mut self, event: Event<Held>, reader: Option<Wait>) -> Option<End> {
         match event {
-            Event::Call(call) => self.route(Request::Call(call), reader),
-            Event::Fetch(fetch) => self.route(Request::Fetch(fetch), reader),
+            Event::Call(call) => return self.route(Request::Call(call), reader),
+            Event::Fetch(fetch) => return self.route(Request::Fetch(fetch), reader),
             Event::Reply {
                 question,
                 outcome,
@@ -851,7 +951,16 @@ impl State {
         None
     }
 
-    fn route(&mut self, request: Request, reader: Option<Wait>) {
+    /// Gives a request to whoever is to run it. Returns why the session ends, if it does.
+    fn route(&mut self, request: Request, reader: Option<Wait>) -> Option<End> {
+        if let Some((answer, milliseconds)) = request.deadline() {
+            self.deadlines.insert(answer, deadline::after(milliseconds));
+        }
+        self.weight += request.weight();
+        if self.weight > self.engine.limits().message_size.saturating_mul(2) {
+            let reason = "more than twice the limit of a message waits in its requests";
+            return Some(End::Broken(reason.into()));
+        }
         if let Some(parent) = request.parent()
             && let Some(wait) = self.waits.get(&parent).copied()
             && let Some(waiter) = self.waiters.get_mut(&wait)
@@ -860,20 +969,25 @@ impl State {
             if reader != Some(wait) {
                 waiter.waker.wake();
             }
-            return;
+            return None;
         }
         self.work.push_back(request);
+        None
     }
 }
 
-/// Writes as much as the stream takes.
-fn write_output(stream: &Stream, output: &mut Output) -> std::io::Result<()> {
+/// Writes as much as the stream takes; whether it took anything.
+fn write_output(stream: &Stream, output: &mut Output) -> std::io::Result<bool> {
+    let mut some = false;
     while !output.is_empty() {
         let slices: Vec<IoSlice<'_>> = output.chunks().take(64).map(IoSlice::new).collect();
         match stream.try_write_vectored(&slices)? {
-            Some(written) => output.advance(written),
+            Some(written) => {
+                some = true;
+                output.advance(written);
+            }
             None => break,
         }
     }
-    Ok(())
+    Ok(some)
 }
