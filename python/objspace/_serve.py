@@ -20,13 +20,16 @@ def serve(
     heartbeat: float | None = 20.0,
     max_clients: int = 1000,
     handshake_timeout: float = 10.0,
+    status: bool = False,
+    debug: bool = False,
 ) -> None:
     """Serve `names` on `url` until the process is interrupted.
 
     The arguments are those of `Server`: `policy` says what clients may do (`Policy.public()` unless
     given), `key` and `tls` what they must show, `heartbeat` within how many seconds a dead one is
     noticed, `max_clients` how many there may be and `handshake_timeout` how many seconds each has to
-    show who it is. Raises `ValueError` for a URL that names nothing, `OSError` if it cannot be
+    show who it is, `status` whether everybody may ask what `objspace top` shows, `debug` whether those
+    who have shown who they are may debug it. Raises `ValueError` for a URL that names nothing, `OSError` if it cannot be
     listened on, `PermissionError` if other machines could reach it and nothing is asked of them.
     """
     with Server(
@@ -38,5 +41,7 @@ def serve(
         heartbeat=heartbeat,
         max_clients=max_clients,
         handshake_timeout=handshake_timeout,
+        status=status,
+        debug=debug,
     ) as server:
         server.serve_forever()

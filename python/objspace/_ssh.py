@@ -1,7 +1,7 @@
 """`ssh://`: a session over the standard input and output of the system's ssh.
 
-What ssh asks (a password, a host key) it asks on the terminal, and what it complains about is part of
-the error. Nothing of ssh is known here but its command line.
+What ssh asks (a password, a host key) it asks on the terminal, and what it complains about is part
+of the error. Nothing of ssh is known here but its command line.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Place(NamedTuple):
             return [*line, "-W", self.target, "--", self.destination]
         program = [self.python, "-m", "objspace"] if self.python else ["objspace"]
         # ssh gives its arguments to a shell over there, as one text.
-        remote = shlex.join([*program, "serve", self.target, "--bind", "stdio:"])
+        # Who may log in may do anything there anyway.
+        serve = ["serve", self.target, "--bind", "stdio:", "--policy", "full", "--quiet"]
+        remote = shlex.join([*program, *serve])
         if self.cwd:
             remote = f"cd {shlex.quote(self.cwd)} && {remote}"
         return [*line, "--", self.destination, remote]
@@ -119,7 +121,6 @@ def connect_by_ssh(
             stdin=theirs_read,
             stdout=theirs_write,
             stderr=subprocess.PIPE,
-            start_new_session=False,
         )
     except OSError as error:
         os.close(ours_read)

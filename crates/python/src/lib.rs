@@ -29,6 +29,8 @@ mod _core {
     #[pymodule_export]
     use crate::session::link::end_all_sessions;
     #[pymodule_export]
+    use crate::session::operator::{server_last_error, server_status};
+    #[pymodule_export]
     use crate::session::policy::Policy;
     #[pymodule_export]
     use crate::session::secure::{Tls, connect, connect_over_fds};

@@ -205,6 +205,11 @@ impl<O> Session<O> {
         Ok(self.exports.get(id)?)
     }
 
+    /// Every object that the peer may refer to, and the references that it counts.
+    pub fn exports(&self) -> impl Iterator<Item = (&O, u64)> {
+        self.exports.iter()
+    }
+
     /// Keeps an export until the session ends, as the classes of instances must be.
     ///
     /// # Errors

@@ -17,8 +17,9 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::deadline;
 use super::errors;
-use super::link::{Answer, Link, State};
+use super::link::{Answer, Held, Link, State};
 use super::policy::Policy;
+use super::reception::Host;
 use super::{serve, threads};
 use crate::convert::capability::Place;
 use crate::convert::decode::Reader;
@@ -33,8 +34,10 @@ pub(crate) struct Connection {
     names: Py<PyAny>,
     classes: Mutex<Classes>,
     label: String,
-    /// The peer has proved who it is.
-    authenticated: bool,
+    /// The server whose client the peer is.
+    host: Option<Host>,
+    /// The peer debugs this process: nothing is refused to it.
+    debugging: AtomicBool,
     /// The server is closing: calls that run may finish, new ones are refused.
     turned_away: AtomicBool,
 }
@@ -68,7 +71,7 @@ impl Connection {
         link: Arc<Link>,
         policy: Py<Policy>,
         names: Py<PyAny>,
-        authenticated: bool,
+        host: Option<Host>,
     ) -> Arc<Self> {
         let label = label(&link.peer);
         Arc::new(Self {
@@ -77,12 +80,16 @@ impl Connection {
             names,
             classes: Mutex::default(),
             label,
-            authenticated,
+            host,
+            debugging: AtomicBool::new(false),
             turned_away: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn policy(&self) -> &Policy {
+        if self.debugging.load(Ordering::Relaxed) {
+            return Policy::of_debuggers();
+        }
         self.policy.get()
     }
 
@@ -116,9 +123,14 @@ impl Connection {
         self.policy().check(target, op, name)
     }
 
-    /// Whether the peer has proved who it is.
-    pub(crate) fn authenticated(&self) -> bool {
-        self.authenticated
+    /// The server whose client the peer is, if it is one.
+    pub(crate) fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
+    }
+
+    /// Gives the peer, which debugs this process, every right.
+    pub(crate) fn let_debug(&self) {
+        self.debugging.store(true, Ordering::Relaxed);
     }
 
     /// Refuses every further request of the peer that is not part of one that runs.
@@ -287,7 +299,7 @@ impl Connection {
 
     /// Enters `value` in the table of exports, for one reference that is about to be sent.
     pub(crate) fn export(&self, value: &Bound<'_, PyAny>) -> PyResult<ExportId> {
-        let held = value.clone().unbind();
+        let held = Held::new(value.clone().unbind());
         let key = value.as_ptr() as u64;
         let exported = self.link.state().engine.export(key, move || held);
         exported.map_err(|error| errors::protocol(&error))

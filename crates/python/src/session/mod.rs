@@ -4,6 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod deadline;
 pub(crate) mod errors;
 pub(crate) mod link;
+pub(crate) mod operator;
 pub(crate) mod perform;
 pub(crate) mod policy;
 pub(crate) mod reception;
@@ -57,7 +58,7 @@ impl Session {
             peer,
             names,
             policy,
-            options.authenticated,
+            options.host.clone(),
         );
         start_workers(&connection);
         if options.watched {
@@ -68,14 +69,14 @@ impl Session {
 }
 
 /// What else is said about a session when it is opened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Options {
     /// The peer is another program somewhere: see that it lives, and that it sees that we do.
     pub(crate) watched: bool,
     /// Within which time a dead peer is noticed.
     pub(crate) heartbeat: Option<Duration>,
-    /// The peer has proved who it is.
-    pub(crate) authenticated: bool,
+    /// The server whose client the peer is.
+    pub(crate) host: Option<reception::Host>,
 }
 
 /// A connection over any channel; nothing serves it yet.
@@ -85,7 +86,7 @@ fn open(
     peer: String,
     names: Option<Bound<'_, PyAny>>,
     policy: Py<Policy>,
-    authenticated: bool,
+    host: Option<reception::Host>,
 ) -> Arc<Connection> {
     let limits = Limits::default();
     let engine = Engine::new(&Config {
@@ -95,7 +96,7 @@ fn open(
     });
     let link = Link::new(engine, Deframer::new(&limits), channel, peer);
     let names = names.unwrap_or_else(|| PyDict::new(py).into_any());
-    Connection::new(link, policy, names.unbind(), authenticated)
+    Connection::new(link, policy, names.unbind(), host)
 }
 
 /// Serves a connection by threads of its own.
@@ -144,7 +145,7 @@ impl Session {
             "the other side of a custom channel".into(),
             exported_names,
             policy,
-            false,
+            None,
         );
         Ok(Self::of(connection))
     }

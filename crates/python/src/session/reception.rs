@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use objspace_net::handshake::Admission;
 use objspace_net::{Listener, ServerSecurity, Stream, Waker, Welcomed};
 use pyo3::prelude::*;
 
 use super::connection::Connection;
+use super::operator::LastError;
 use super::policy::Policy;
 use super::{Options, Session};
 
@@ -24,9 +25,40 @@ pub(super) struct Reception {
     pub(super) options: Options,
     pub(super) max_clients: usize,
     pub(super) handshake_timeout: Duration,
+    pub(super) operators: Operators,
+    pub(super) address: String,
+    pub(super) started: Instant,
+    pub(super) last_error: Mutex<Option<LastError>>,
     /// Ends the wait for the next connection.
     pub(super) waker: Waker,
     guests: Mutex<Guests>,
+}
+
+/// A client's way to its server.
+#[derive(Clone)]
+pub(crate) struct Host {
+    reception: Weak<Reception>,
+    /// The client has proved who it is, or could not have come otherwise.
+    pub(super) trusted: bool,
+    pub(super) since: Instant,
+}
+
+impl Host {
+    /// The server, while it lives.
+    pub(super) fn reception(&self) -> Option<Arc<Reception>> {
+        self.reception.upgrade()
+    }
+}
+
+/// What those who operate a server may ask of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operators {
+    /// Its status, also without having proved who they are.
+    pub(super) status: bool,
+    /// Its last error, to debug it: which is any code.
+    pub(super) debug: bool,
+    /// Only the user that runs the server can reach it (a Unix socket, pipes).
+    pub(super) private: bool,
 }
 
 /// Who is here.
@@ -39,11 +71,17 @@ pub(super) struct Guests {
     live: Vec<Weak<Connection>>,
     /// In the handshake, the oldest first.
     greeting: VecDeque<Arc<Waker>>,
+    admitted: u64,
     pub(super) refused: u64,
     pub(super) last_refusal: Option<String>,
 }
 
 impl Guests {
+    /// Whether somebody came and all have left.
+    pub(super) fn deserted(&mut self) -> bool {
+        self.admitted + self.refused > 0 && self.greeting.is_empty() && self.live().is_empty()
+    }
+
     /// The sessions that have not ended.
     pub(super) fn live(&mut self) -> Vec<Arc<Connection>> {
         self.live.retain(|guest| guest.strong_count() > 0);
@@ -64,6 +102,8 @@ impl Reception {
         options: Options,
         max_clients: usize,
         handshake_timeout: Duration,
+        operators: Operators,
+        address: String,
     ) -> PyResult<Arc<Self>> {
         Ok(Arc::new(Self {
             names,
@@ -72,6 +112,10 @@ impl Reception {
             options,
             max_clients,
             handshake_timeout,
+            operators,
+            address,
+            started: Instant::now(),
+            last_error: Mutex::new(None),
             waker: Waker::new()?,
             guests: Mutex::default(),
         }))
@@ -145,7 +189,7 @@ impl Reception {
             .retain(|other| !Arc::ptr_eq(other, waker));
     }
 
-    fn greet(&self, stream: Stream, waker: &Arc<Waker>) {
+    fn greet(self: &Arc<Self>, stream: Stream, waker: &Arc<Waker>) {
         let admission = {
             let mut guests = self.guests();
             if guests.closing {
@@ -158,7 +202,6 @@ impl Reception {
         };
         let time = self.handshake_timeout;
         let result = objspace_net::welcome(stream, &self.security, admission, time, waker);
-        self.greeted(waker);
         match result {
             Ok(welcomed) => {
                 // None: the interpreter is shutting down.
@@ -170,9 +213,10 @@ impl Reception {
                 guests.last_refusal = Some(error.to_string());
             }
         }
+        self.greeted(waker);
     }
 
-    fn let_in(&self, py: Python<'_>, welcomed: Welcomed) {
+    fn let_in(self: &Arc<Self>, py: Python<'_>, welcomed: Welcomed) {
         let peer = format!("the client at {}", welcomed.stream.peer());
         let connection = Session::over_stream(
             py,
@@ -181,7 +225,11 @@ impl Reception {
             Some(self.names.bind(py).clone()),
             self.policy.clone_ref(py),
             Options {
-                authenticated: welcomed.authenticated,
+                host: Some(Host {
+                    reception: Arc::downgrade(self),
+                    trusted: welcomed.authenticated || self.operators.private,
+                    since: Instant::now(),
+                }),
                 ..self.options.clone()
             },
         );
@@ -190,6 +238,7 @@ impl Reception {
             drop(guests);
             super::server::farewell(py, &connection.link);
         } else {
+            guests.admitted += 1;
             guests.live.push(Arc::downgrade(&connection));
         }
     }

@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::deadline;
 use super::errors::{self, ObjectNotFound};
 use super::link::Request;
+use super::operator;
 use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
@@ -26,6 +27,11 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
         Request::Call(call) => (call.answer, call.thread, call.deadline),
         Request::Fetch(fetch) => (fetch.answer, fetch.thread, fetch.deadline),
     };
+    // What a debugger is told is no new error.
+    let debugging = matches!(
+        &request,
+        Request::Fetch(fetch) if fetch.what == FetchKind::LAST_ERROR
+    );
     let weight = request.weight();
     if weight > 0 {
         let mut state = connection.link.state();
@@ -51,14 +57,19 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
         };
         match result {
             Ok(prepared) => (Outcome::Value, prepared),
-            Err(error) => (Outcome::Error, error_payload(py, connection, error)),
+            Err(error) => {
+                if !debugging {
+                    operator::note(py, connection, &error);
+                }
+                (Outcome::Error, error_payload(py, connection, error))
+            }
         }
     };
-    let refused = connection
-        .link
-        .state()
-        .engine
-        .reply(answer, outcome, payload);
+    let refused = {
+        let mut state = connection.link.state();
+        state.ran(answer);
+        state.engine.reply(answer, outcome, payload)
+    };
     drop(alive);
     // A reply beyond the limit of a message: the caller is told, and does not wait for ever.
     if let Err(error @ objspace_proto::Error::LimitExceeded { .. }) = refused {
@@ -155,6 +166,23 @@ fn run_fetch(
             .collect::<PyResult<Vec<_>>>()?;
         writer.value(PyTuple::new(py, names)?.as_any())?;
         return Ok(writer.finish());
+    }
+    if target.as_ref().is_ok_and(Option::is_none) {
+        match fetch.what {
+            FetchKind::STATUS => {
+                writer.value(&operator::status(py, connection)?)?;
+                return Ok(writer.finish());
+            }
+            FetchKind::LAST_ERROR => {
+                let again = match arguments.positional.first() {
+                    Some(again) => again.is_truthy()?,
+                    None => false,
+                };
+                writer.value(&operator::last_error(py, connection, again)?)?;
+                return Ok(writer.finish());
+            }
+            _ => {}
+        }
     }
     let Some(target) = target? else {
         return Err(PyTypeError::new_err(format!(

@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyMapping};
 
 use super::link::Link;
 use super::policy::Policy;
-use super::reception::Reception;
+use super::reception::{Operators, Reception};
 use super::secure::{self, Tls};
 use super::{Options, endpoint, errors};
 
@@ -26,6 +26,9 @@ use super::{Options, endpoint, errors};
 /// `connect`); `tls` the certificates of a `tls://` URL, which may be left out with a key;
 /// `heartbeat` the seconds within which a dead client is noticed (`None`: never); `max_clients` how
 /// many sessions there may be; `handshake_timeout` the seconds that a client has to show who it is.
+/// `status=True` tells every client what `objspace top` shows, not only those who have shown a key or
+/// a certificate or came by a Unix socket; `debug=True` lets the latter debug the last error of a call
+/// with `objspace debug`, which means that they may run any code.
 ///
 /// Raises `PermissionError` for a URL that other machines can reach if clients need neither a key
 /// nor a certificate, `OSError` (with its `errno`) if it cannot be listened on, `ValueError` for a
@@ -46,7 +49,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Server {
     #[new]
     #[pyo3(signature = (names, url, *, policy = None, key = None, tls = None, heartbeat = Some(20.0),
-                        max_clients = 1000, handshake_timeout = 10.0))]
+                        max_clients = 1000, handshake_timeout = 10.0, status = false, debug = false))]
     #[allow(
         clippy::too_many_arguments,
         reason = "the keyword arguments of a Python class"
@@ -61,6 +64,8 @@ impl Server {
         heartbeat: Option<f64>,
         max_clients: usize,
         handshake_timeout: f64,
+        status: bool,
+        debug: bool,
     ) -> PyResult<Self> {
         if names.cast::<PyMapping>().is_err() {
             return Err(PyTypeError::new_err(format!(
@@ -84,6 +89,17 @@ impl Server {
         if refuse(&local) {
             return Err(refused(url));
         }
+        let operators = Operators {
+            status,
+            debug,
+            private: matches!(local, Endpoint::Unix { .. } | Endpoint::Stdio),
+        };
+        if debug && !operators.private && !security.asks() {
+            return Err(PyPermissionError::new_err(format!(
+                "debug=True lets whoever connects run any code, and {url} asks nobody who they are: give \
+                 a key (key=) or certificates (tls=), or serve at a unix:// path"
+            )));
+        }
         let policy = policy.map_or_else(|| Py::new(py, Policy::ordinary()), Ok)?;
         let options = Options {
             watched: true,
@@ -98,6 +114,8 @@ impl Server {
             options,
             max_clients,
             handshake_timeout,
+            operators,
+            local.to_string(),
         )?;
         Ok(Self {
             reception,
@@ -133,14 +151,20 @@ impl Server {
         Ok(this)
     }
 
-    /// Accepts clients and waits until the server is closed or interrupted (Ctrl-C).
+    /// Accepts clients and waits until the server is closed or interrupted (Ctrl-C); on `stdio:`,
+    /// where there is one client, until that has left.
     fn serve_forever(this: Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let this = Self::start(this)?;
         let server = this.get();
         let waker = super::threads::waker();
+        let one_client = server.address == "stdio:";
         loop {
-            if server.reception.guests().closed {
+            let over = {
+                let mut guests = server.reception.guests();
+                guests.closed || (one_client && guests.deserted())
+            };
+            if over {
                 return Ok(());
             }
             // A signal ends this wait early; the bound is for `close()` by another thread.

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use objspace_net::{Interest, Stream, Waker};
 use objspace_proto::{
-    AnswerId, CloseCode, Deframer, Event, Frame, ImportId, IncomingCall, IncomingFetch, Outcome,
-    Output, QuestionId, Received, Session as Engine,
+    AnswerId, CloseCode, Deframer, Event, FetchKind, Frame, ImportId, IncomingCall, IncomingFetch,
+    IncomingTarget, Op, Outcome, Output, QuestionId, Received, Session as Engine,
 };
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -35,7 +35,41 @@ use super::threads::{self, LogicalThread};
 const GATHER: Duration = Duration::from_millis(10);
 
 /// An object handed to the peer, kept alive by the table of exports.
-pub(crate) type Held = Py<PyAny>;
+#[derive(Debug)]
+pub(crate) struct Held {
+    object: Py<PyAny>,
+    /// When it was handed over.
+    pub(crate) since: Instant,
+}
+
+impl Held {
+    pub(crate) fn new(object: Py<PyAny>) -> Self {
+        Self {
+            object,
+            since: Instant::now(),
+        }
+    }
+
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Py<PyAny> {
+        self.object.clone_ref(py)
+    }
+}
+
+/// A request of the peer that is being run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    answer: AnswerId,
+    pub(crate) what: Asked,
+    pub(crate) target: IncomingTarget,
+    pub(crate) since: Instant,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked {
+    Op(Op),
+    Fetch(FetchKind),
+}
 
 /// What arrived for a question.
 pub(crate) struct Answer {
@@ -72,6 +106,19 @@ impl Request {
             self;
         let size = payload.size();
         if size > 64 << 10 { size } else { 0 }
+    }
+
+    fn running(&self) -> Running {
+        let (answer, what, target) = match self {
+            Self::Call(call) => (call.answer, Asked::Op(call.op), call.target),
+            Self::Fetch(fetch) => (fetch.answer, Asked::Fetch(fetch.what), fetch.target),
+        };
+        Running {
+            answer,
+            what,
+            target,
+            since: Instant::now(),
+        }
     }
 
     fn deadline(&self) -> Option<(AnswerId, u64)> {
@@ -141,6 +188,9 @@ pub(crate) struct State {
     pub(crate) weight: usize,
     /// Logical threads that run a call here now, and the calls that must wait for them.
     lanes: HashMap<LogicalThread, VecDeque<Request>>,
+    /// The requests of the peer that run now, and how many have ended.
+    pub(crate) running: Vec<Running>,
+    pub(crate) served: u64,
     /// When the peer gives up requests that wait to be run.
     pub(crate) deadlines: HashMap<AnswerId, Instant>,
     /// Shapes that arrived and are not turned into classes yet.
@@ -217,6 +267,8 @@ impl Link {
                 work: VecDeque::new(),
                 weight: 0,
                 lanes: HashMap::new(),
+                running: Vec::new(),
+                served: 0,
                 deadlines: HashMap::new(),
                 shapes: HashMap::new(),
                 shaped: HashSet::new(),
@@ -867,6 +919,19 @@ impl State {
         Some(self.epoch)
     }
 
+    /// A request of the peer has been answered.
+    pub(crate) fn ran(&mut self, answer: AnswerId) {
+        if let Some(at) = self.running.iter().rposition(|run| run.answer == answer) {
+            self.running.swap_remove(at);
+            self.served += 1;
+        }
+    }
+
+    /// How many bytes wait to be written.
+    pub(crate) fn waiting_to_be_written(&mut self) -> usize {
+        self.unsent.len() + self.engine.poll_output().len()
+    }
+
     /// Whether a call of the peer runs or waits to, or a reply is still on its way.
     pub(crate) fn busy(&mut self) -> bool {
         self.end.is_none()
@@ -880,7 +945,7 @@ impl State {
     /// Whether the peer is so far behind with reading that it gets no more replies for now: what
     /// waits to be written is bounded by this, however much is asked.
     fn congested(&mut self) -> bool {
-        self.blocked && self.unsent.len() + self.engine.poll_output().len() > CONGESTED
+        self.blocked && self.waiting_to_be_written() > CONGESTED
     }
 
     /// The next call that may run now; its logical thread is then busy.
@@ -894,6 +959,7 @@ impl State {
                 lane.push_back(request);
             } else {
                 self.lanes.insert(thread, VecDeque::new());
+                self.running.push(request.running());
                 return Some(request);
             }
         }
