@@ -30,14 +30,15 @@ def connect(
 ) -> RemoteView:
     """Connect to a server and return what it exports, as the attributes of one object.
 
-    `url` is `tcp://host:port`, `tls://host:port`, `unix:///path`, or `ssh://[user@]host[:port]/TARGET`,
-    which starts the system's `ssh`: TARGET is `MODULE` or `MODULE:NAME`, to be served over there by
-    `objspace serve`, or `HOST:PORT` of a server that listens there (see `docs/operating.md`).
+    `url` is `tcp://host:port`, `tls://host:port`, `unix:///path`, or
+    `ssh://[user@]host[:port]/TARGET`, which starts the system's `ssh`: TARGET is `MODULE` or
+    `MODULE:NAME`, to be served over there by `objspace serve`, or `HOST:PORT` of a server that
+    listens there (see `docs/operating.md`).
 
-    `timeout` is the limit, in seconds, of one attempt; `retry` for how many seconds attempts are made
-    again if nobody answers or the server has no room. `key` is the shared key (if it is not given,
-    that of the environment variable OBJSPACE_KEY or of the file that OBJSPACE_KEY_FILE names; `b""`
-    for none at all); `tls` the certificates for `tls://`, which may be left out with a key;
+    `timeout` is the limit, in seconds, of one attempt; `retry` for how many seconds attempts are
+    made again if nobody answers or the server has no room. `key` is the shared key (if it is not
+    given, that of the environment variable OBJSPACE_KEY or of the file that OBJSPACE_KEY_FILE
+    names; `b""` for none at all); `tls` the certificates for `tls://`, which may be left out with a key;
     `heartbeat` the seconds within which a dead peer is noticed (`None`: never). `exported_names` is
     what the other side may ask for by name, `policy` what it may do with objects of this process
     (`Policy.public()` unless given).

@@ -27,10 +27,11 @@ def serve(
 
     The arguments are those of `Server`: `policy` says what clients may do (`Policy.public()` unless
     given), `key` and `tls` what they must show, `heartbeat` within how many seconds a dead one is
-    noticed, `max_clients` how many there may be and `handshake_timeout` how many seconds each has to
-    show who it is, `status` whether everybody may ask what `objspace top` shows, `debug` whether those
-    who have shown who they are may debug it. Raises `ValueError` for a URL that names nothing, `OSError` if it cannot be
-    listened on, `PermissionError` if other machines could reach it and nothing is asked of them.
+    noticed, `max_clients` how many there may be and `handshake_timeout` how many seconds each has
+    to show who it is; `status` lets everybody ask what `objspace top` shows, `debug` lets those who
+    have shown who they are debug the last error. Raises `ValueError` for a URL that names nothing,
+    `OSError` if it cannot be listened on, `PermissionError` if other machines could reach it and
+    nothing is asked of them.
     """
     with Server(
         names,

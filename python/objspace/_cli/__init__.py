@@ -107,8 +107,8 @@ def parser() -> Parser:
         "--debug",
         action="store_true",
         help=(
-            "keep the last error of a call for 'objspace debug'; whoever may debug can run any code "
-            "in this process"
+            "keep the last error of a call for 'objspace debug'; whoever may debug can run any "
+            "code in this process"
         ),
     )
     serve.add_argument(
@@ -156,9 +156,9 @@ def parser() -> Parser:
         "top",
         help="watch what a server does",
         description=(
-            "Shows the sessions of the server at URL, the calls that run, rates, and what is held by "
-            "clients, until q or Ctrl-C. The server tells those who show a key or a certificate, or "
-            "come by a Unix socket; with serve --status everybody."
+            "Shows the sessions of the server at URL, the calls that run, rates, and what is held "
+            "by clients, until q or Ctrl-C. The server tells those who show a key or a "
+            "certificate, or come by a Unix socket; with serve --status everybody."
         ),
         examples=[
             ("objspace top unix:///tmp/app.sock", "a live view"),
@@ -181,9 +181,9 @@ def parser() -> Parser:
         "debug",
         help="debug the last error of a server",
         description=(
-            "Opens pdb, here, in the frames over there of the last error that left a call of a client. "
-            "The server must have been started with --debug, and asks for a key or a certificate, or "
-            "is at a Unix socket."
+            "Opens pdb, here, in the frames over there of the last error that left a call of a "
+            "client. The server must have been started with --debug, and asks for a key or a "
+            "certificate, or is at a Unix socket."
         ),
         examples=[("objspace debug unix:///tmp/app.sock", "post-mortem of the last error")],
     )
