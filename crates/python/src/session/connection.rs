@@ -218,7 +218,7 @@ impl Connection {
         name: Option<&Bound<'_, PyString>>,
     ) -> String {
         let operation = match name {
-            Some(name) => format!("{operation} {:?}", name.to_string_lossy()),
+            Some(name) => format!("{operation} '{}'", name.to_string_lossy()),
             None => operation.to_owned(),
         };
         match target {

@@ -592,7 +592,11 @@ impl Link {
                 ));
                 Seen::Ended
             }
-            Ok((false, seen)) => seen.unwrap_or(Seen::Woken),
+            Ok((false, seen)) => {
+                // The answer to a ping; a send that fails ends the session.
+                let _ = self.flush(py);
+                seen.unwrap_or(Seen::Woken)
+            }
             Err(error) => {
                 self.end(End::Lost(format!("its receive function failed: {error}")));
                 Seen::Ended
@@ -735,19 +739,18 @@ impl Link {
                 return Some(Seen::Ended);
             }
         }
-        if let Some(wait) = wait
-            && state
-                .waiters
-                .get(&wait)
-                .is_some_and(|w| w.answer.is_some() || !w.nested.is_empty())
-        {
-            // Work for others that came in the same read must not wait for this thread.
-            if !state.work.is_empty() {
-                self.call_workers();
-            }
-            return Some(Seen::Mine);
+        // The answer to a ping, which no host gives, must not wait for another message.
+        let owed = !state.engine.poll_output().is_empty();
+        let seen = state.seen(wait);
+        // Work for others that came in the same read must not wait for this thread.
+        if matches!(seen, Some(Seen::Mine)) && !state.work.is_empty() {
+            self.call_workers();
         }
-        (!state.work.is_empty() || !state.garbage.is_empty()).then_some(Seen::Work)
+        drop(guard);
+        if owed && let Channel::Stream(stream) = &self.channel {
+            self.write_some(stream);
+        }
+        seen
     }
 
     fn broken(&self, error: &objspace_proto::Error) {
@@ -907,6 +910,15 @@ impl State {
     fn stop_writing(&mut self, rest: Output) {
         self.flushing = false;
         self.unsent = rest;
+    }
+
+    /// Why a reader should stop reading after what has come, if it should.
+    fn seen(&self, wait: Option<Wait>) -> Option<Seen> {
+        let waiter = wait.and_then(|wait| self.waiters.get(&wait));
+        if waiter.is_some_and(|waiter| waiter.answer.is_some() || !waiter.nested.is_empty()) {
+            return Some(Seen::Mine);
+        }
+        (!self.work.is_empty() || !self.garbage.is_empty()).then_some(Seen::Work)
     }
 
     /// Takes the right to read if nobody has it.
