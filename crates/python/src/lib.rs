@@ -14,7 +14,7 @@ mod _core {
 
     #[pymodule_export]
     use crate::proxy::{
-        ProxyOperation, get_tproxy_controller, make_proxy, operation_table, tproxy,
+        ProxyOperation, delegate, get_tproxy_controller, make_proxy, operation_table, tproxy,
     };
     #[pymodule_export]
     use crate::remote::parts::_parts;
@@ -43,6 +43,7 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         objspace_interp::supported().map_err(pyo3::exceptions::PyImportError::new_err)?;
         crate::proxy::install_type_hook(module.py())?;
+        crate::proxy::remember_delegate(module)?;
         let end_all_sessions = module.getattr("end_all_sessions")?;
         module
             .py()

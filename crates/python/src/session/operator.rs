@@ -96,7 +96,7 @@ pub(super) fn status<'py>(
                 .collect();
             let stats = engine.stats();
             let waiting = state.waiting_to_be_written();
-            (stats, state.served, waiting, running, exports)
+            (stats, state.answered, waiting, running, exports)
         };
         for (object, since, count) in exports {
             let kind = kind_of(object.bind(py));

@@ -69,6 +69,8 @@ pub(super) struct Guests {
     /// The listener is to leave.
     pub(super) closed: bool,
     live: Vec<Weak<Connection>>,
+    /// Let in by the handshake, and not among the live ones yet.
+    coming: usize,
     /// In the handshake, the oldest first.
     greeting: VecDeque<Arc<Waker>>,
     admitted: u64,
@@ -190,18 +192,21 @@ impl Reception {
     }
 
     fn greet(self: &Arc<Self>, stream: Stream, waker: &Arc<Waker>) {
-        let admission = {
+        let mut coming = 0;
+        let mut room = || {
             let mut guests = self.guests();
             if guests.closing {
                 Admission::GoingAway
-            } else if guests.live().len() >= self.max_clients {
+            } else if guests.live().len() + guests.coming >= self.max_clients {
                 Admission::Busy
             } else {
+                guests.coming += 1;
+                coming = 1;
                 Admission::Open
             }
         };
         let time = self.handshake_timeout;
-        let result = objspace_net::welcome(stream, &self.security, admission, time, waker);
+        let result = objspace_net::welcome(stream, &self.security, &mut room, time, waker);
         match result {
             Ok(welcomed) => {
                 // None: the interpreter is shutting down.
@@ -213,6 +218,7 @@ impl Reception {
                 guests.last_refusal = Some(error.to_string());
             }
         }
+        self.guests().coming -= coming;
         self.greeted(waker);
     }
 

@@ -95,8 +95,9 @@ impl Link {
             state.epoch
         };
         for _ in 0..READS {
+            let reads = self.state().reads;
             match self.read_once(stream, epoch, None) {
-                Ok(true) | Err(Seen::Work | Seen::Mine) => {}
+                None | Some(Seen::Work | Seen::Mine) if self.state().reads != reads => {}
                 _ => break,
             }
         }
