@@ -9,6 +9,7 @@
 """
 
 import objspace.distributed as distributed
+from objspace._aconnect import aconnect
 from objspace._core import (
     ConnectionLost,
     ObjectNotFound,
@@ -29,6 +30,7 @@ __all__ = [
     "ProtocolError",
     "Server",
     "__version__",
+    "aconnect",
     "connect",
     "distributed",
     "serve",

@@ -29,7 +29,7 @@ mod _core {
     #[pymodule_export]
     use crate::session::server::Server;
     #[pymodule_export]
-    use crate::session::{Session, connect, pair, session_of, session_over_fds};
+    use crate::session::{Session, choose_event_loop, connect, pair, session_of, session_over_fds};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -2,7 +2,7 @@
 //! peer may do, and the classes that both sides have told each other.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use objspace_proto::{
     AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome,
@@ -30,6 +30,8 @@ pub(crate) struct Connection {
     names: Py<PyAny>,
     classes: Mutex<Classes>,
     label: String,
+    /// The event loop that performs what the peer awaits, if one was chosen.
+    event_loop: OnceLock<Py<PyAny>>,
 }
 
 /// Classes of the peer that have a local twin.
@@ -65,6 +67,7 @@ impl Connection {
             names,
             classes: Mutex::default(),
             label,
+            event_loop: OnceLock::new(),
         })
     }
 
@@ -100,6 +103,15 @@ impl Connection {
             return Ok(());
         }
         self.policy().check(target, op, name)
+    }
+
+    /// Lets `event_loop` perform what the peer awaits. The first choice stays.
+    pub(crate) fn choose_event_loop(&self, event_loop: &Bound<'_, PyAny>) {
+        let _ = self.event_loop.set(event_loop.clone().unbind());
+    }
+
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.event_loop.get().map(|chosen| chosen.bind(py).clone())
     }
 
     pub(crate) fn names(&self) -> &Py<PyAny> {
@@ -193,7 +205,7 @@ impl Connection {
         self.result(py, answer)
     }
 
-    fn result<'py>(
+    pub(crate) fn result<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
         answer: Answer,
@@ -284,8 +296,14 @@ impl Connection {
         if let Some(class) = self.classes().by_import.get(&id) {
             return Ok(class.bind(py).clone());
         }
-        let shape = self.link.state().shapes.remove(&id);
+        let (shape, end) = {
+            let mut state = self.link.state();
+            (state.shapes.remove(&id), state.end.clone())
+        };
         let Some(shape) = shape else {
+            if let Some(end) = end {
+                return Err(errors::session_ended(self.peer(), &end));
+            }
             return Err(PyTypeError::new_err(format!(
                 "{} refers to a class (number {}) that it has not described",
                 self.peer(),

@@ -33,6 +33,8 @@ struct Shared {
     listener: Mutex<Option<Listener>>,
     waker: Waker,
     sessions: Mutex<Sessions>,
+    /// The event loop that ran where the server was made.
+    event_loop: Option<Py<PyAny>>,
 }
 
 struct Sessions {
@@ -80,6 +82,7 @@ impl Server {
                     closed: false,
                     live: Vec::new(),
                 }),
+                event_loop: super::awaiting::running_loop(py)?.map(Bound::unbind),
             }),
             names: names.unbind(),
             policy,
@@ -251,6 +254,9 @@ fn welcome(
         Some(names.bind(py).clone()),
         policy.clone_ref(py),
     );
+    if let Some(event_loop) = &shared.event_loop {
+        connection.choose_event_loop(event_loop.bind(py));
+    }
     let mut sessions = lock(&shared.sessions);
     sessions
         .live

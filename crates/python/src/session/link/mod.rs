@@ -10,6 +10,7 @@
 //!
 //! No Python code runs, and nobody waits for the GIL, while `state` is locked.
 
+pub(crate) mod notices;
 mod workers;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -115,6 +116,8 @@ pub(crate) struct State {
     pub(crate) shapes: HashMap<ImportId, Received>,
     /// Classes whose shape has arrived.
     shaped: HashSet<ImportId>,
+    /// What is for event loops.
+    pub(crate) notices: notices::Notices,
     /// Objects the peer released, to be dropped by a thread that is attached to Python.
     garbage: Vec<Held>,
     reader: Reader,
@@ -183,6 +186,7 @@ impl Link {
                 lanes: HashMap::new(),
                 shapes: HashMap::new(),
                 shaped: HashSet::new(),
+                notices: notices::Notices::default(),
                 garbage: Vec::new(),
                 reader: Reader::Nobody,
                 epoch: 0,
@@ -604,12 +608,13 @@ impl Link {
                 .is_some_and(|w| w.answer.is_some() || !w.nested.is_empty())
         {
             // Work for others that came in the same read must not wait for this thread.
-            if !state.work.is_empty() {
+            if !state.work.is_empty() || state.notices.any() {
                 self.call_workers();
             }
             return Some(Seen::Mine);
         }
-        (!state.work.is_empty() || !state.garbage.is_empty()).then_some(Seen::Work)
+        (!state.work.is_empty() || !state.garbage.is_empty() || state.notices.any())
+            .then_some(Seen::Work)
     }
 
     fn broken(&self, error: &objspace_proto::Error) {
@@ -639,6 +644,17 @@ impl Link {
         }
     }
 
+    /// Gives back what an answer brought that nobody reads. Runs no Python code.
+    pub(crate) fn give_back(&self, payload: Received) {
+        if self.inherited() {
+            return;
+        }
+        let mut state = self.state();
+        let _ = state.engine.discard(&payload, 0);
+        let mut dropped = state.engine.finish_reading(payload.ticket());
+        state.garbage.append(&mut dropped);
+    }
+
     // ------------------------------------------------------------------ ending
 
     /// Ends the session: everybody who waits is told, everything the peer held is let go.
@@ -650,6 +666,7 @@ impl Link {
         if state.end.is_some() {
             return;
         }
+        state.notices.end(&end);
         state.end = Some(end);
         let mut dropped = state.engine.lost();
         state.garbage.append(&mut dropped);
@@ -684,10 +701,17 @@ impl Link {
         self.drop_garbage();
     }
 
-    /// Drops what the peer has released. The caller is attached to Python.
+    /// Drops what the peer has released, and delivers what has come for event loops. The caller is
+    /// attached to Python.
     pub(crate) fn drop_garbage(&self) {
-        let garbage = std::mem::take(&mut self.state().garbage);
+        let (garbage, notices) = {
+            let mut state = self.state();
+            (std::mem::take(&mut state.garbage), state.notices.any())
+        };
         drop(garbage);
+        if notices {
+            Python::attach(|py| self.deliver(py));
+        }
     }
 }
 
@@ -800,13 +824,18 @@ impl State {
                     if reader != Some(wait) {
                         waiter.waker.wake();
                     }
-                } else {
+                } else if let Some(Answer { payload, .. }) =
+                    self.notices.answered(question, Answer { outcome, payload })
+                {
                     // Nobody waits any more (the call was cancelled): what it brought goes back.
                     let _ = self.engine.discard(&payload, 0);
                     self.garbage
                         .append(&mut self.engine.finish_reading(payload.ticket()));
+                } else {
+                    self.round_trips += 1;
                 }
             }
+            Event::Cancelled(answer) => self.notices.cancelled(answer),
             Event::Released(mut objects) => self.garbage.append(&mut objects),
             Event::Shape { class, payload } => return self.keep_shape(class, payload),
             Event::Closed { reason, .. } => return Some(End::ByPeer(reason)),
