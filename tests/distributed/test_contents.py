@@ -101,7 +101,7 @@ WHOLE = {
         [("c", 3), ("b", 2), ("a", 1)],
     ),
     "len of values": ("table", lambda p: len(p.values()), 3),
-    "in keys": ("table", lambda p: "b" in p.keys(), True),  # noqa: SIM118
+    "in keys": ("table", lambda p: "b" in p.keys(), True),
     "dict": ("table", dict, {"a": 1, "b": 2, "c": 3}),
     "dict display": ("table", lambda p: {**p}, {"a": 1, "b": 2, "c": 3}),
     "keyword arguments": ("table", lambda p: (lambda **k: k)(**p), {"a": 1, "b": 2, "c": 3}),

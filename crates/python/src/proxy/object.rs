@@ -16,6 +16,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+use super::delegation::{DELEGATE, forwarded};
 use super::perform::perform;
 use super::table::{OpSet, opname};
 use super::types;
@@ -519,7 +520,13 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
             cleared().restore(Python::assume_attached());
             return ptr::null_mut();
         }
-        let weight = recursion_weight();
+        let native = (*payload).native;
+        let delegates = ptr::eq(native, &raw const DELEGATE);
+        let weight = if delegates && !cfg!(debug_assertions) {
+            1
+        } else {
+            recursion_weight()
+        };
         for entered in 0..weight {
             if ffi::Py_EnterRecursiveCall(c" in an operation on a proxy".as_ptr()) != 0 {
                 (0..entered).for_each(|_| ffi::Py_LeaveRecursiveCall());
@@ -527,8 +534,9 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
             }
         }
         ffi::Py_INCREF(controller);
-        let native = (*payload).native;
-        let result = if native.is_null() {
+        let result = if delegates {
+            forwarded(proxy, controller, op, args, kwnames)
+        } else if native.is_null() {
             call_controller(controller, op, args, kwnames)
         } else {
             Python::attach_unchecked(|py| {
@@ -696,7 +704,7 @@ pub(crate) fn install_type_hook(py: Python<'_>) -> PyResult<()> {
         return Ok(());
     }
     // SAFETY: attached; `classify` tells the truth about its references.
-    if unsafe { type_hook::install(classify) } == 0 {
+    if unsafe { type_hook::install(classify, dealloc_proxy) } == 0 {
         Ok(())
     } else {
         Err(PyErr::fetch(py))

@@ -41,6 +41,17 @@ pub(crate) fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -
     result
 }
 
+/// Runs `work` attached to Python, on a thread that is in [`detach`]. `None`: the interpreter is
+/// shutting down.
+pub(crate) fn attach<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    Python::try_attach(|py| {
+        DETACHED.fetch_sub(1, Ordering::Relaxed);
+        let result = work(py);
+        DETACHED.fetch_add(1, Ordering::Relaxed);
+        result
+    })
+}
+
 /// How many threads are in [`detach`].
 pub(crate) fn detached() -> usize {
     DETACHED.load(Ordering::Relaxed)
