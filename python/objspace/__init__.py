@@ -9,6 +9,7 @@
 """
 
 import objspace.distributed as distributed
+from objspace._aconnect import aconnect
 from objspace._connect import connect
 from objspace._core import (
     TLS,
@@ -34,6 +35,7 @@ __all__ = [
     "ProtocolError",
     "Server",
     "__version__",
+    "aconnect",
     "connect",
     "distributed",
     "serve",

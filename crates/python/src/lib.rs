@@ -48,7 +48,7 @@ mod _core {
     #[pymodule_export]
     use crate::session::server::Server;
     #[pymodule_export]
-    use crate::session::{Session, pair, session_of, session_over_fds};
+    use crate::session::{Session, choose_event_loop, pair, session_of, session_over_fds};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

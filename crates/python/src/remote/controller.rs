@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PySlice, PyString, PyType};
 
+use super::awaitable;
 use super::class::{self, statics};
 use super::contents::{self, Part};
 use super::dict_view;
@@ -26,6 +27,7 @@ pub(crate) struct Remote {
     kind: Kind,
     iterated: Mutex<Option<Iterated>>,
     merge: Mutex<Option<dict_view::Merge>>,
+    driver: awaitable::Driver,
 }
 
 /// The last snapshot that was iterated over: C code that turns an iterable into a list asks for its
@@ -44,6 +46,7 @@ impl Remote {
             kind,
             iterated: Mutex::new(None),
             merge: Mutex::new(None),
+            driver: awaitable::Driver::default(),
         }
     }
 
@@ -86,6 +89,10 @@ impl Remote {
         let (value, rest) = merge.take(key)?;
         self.begin_merge(rest);
         Some(value.into_bound(key.py()))
+    }
+
+    pub(crate) fn driver(&self) -> &awaitable::Driver {
+        &self.driver
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -272,6 +279,11 @@ fn operate<'py>(
                 return py.import("builtins")?.call_method1("reversed", (contents,));
             }
         }
+        Op::AWAIT | Op::AITER | Op::ANEXT | Op::AENTER | Op::AEXIT => {
+            if let Some(answer) = awaitable::operate(proxy, remote, op, args)? {
+                return Ok(answer);
+            }
+        }
         Op::GETITEM => {
             if let [key] = args {
                 if let Some(item) = remote.merged(key) {
@@ -332,6 +344,9 @@ fn getattr<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     if let Some(fact) = class_fact(py, proxy, remote, name)? {
         return Ok(fact);
+    }
+    if let Some(method) = awaitable::attribute(proxy, remote, name)? {
+        return Ok(method);
     }
     let makes_view =
         dict_view::part_of(name.to_str()?).is_some() && contents::is_plain_dict(proxy, remote)?;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use objspace_proto::{
@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     debugging: AtomicBool,
     /// The server is closing: calls that run may finish, new ones are refused.
     turned_away: AtomicBool,
+    /// The event loop that performs what the peer awaits, if one was chosen.
+    event_loop: OnceLock<Py<PyAny>>,
 }
 
 /// Classes of the peer that have a local twin.
@@ -83,6 +85,7 @@ impl Connection {
             host,
             debugging: AtomicBool::new(false),
             turned_away: AtomicBool::new(false),
+            event_loop: OnceLock::new(),
         })
     }
 
@@ -140,6 +143,15 @@ impl Connection {
 
     pub(crate) fn turns_away(&self) -> bool {
         self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Lets `event_loop` perform what the peer awaits. The first choice stays.
+    pub(crate) fn choose_event_loop(&self, event_loop: &Bound<'_, PyAny>) {
+        let _ = self.event_loop.set(event_loop.clone().unbind());
+    }
+
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.event_loop.get().map(|chosen| chosen.bind(py).clone())
     }
 
     pub(crate) fn names(&self) -> &Py<PyAny> {
@@ -283,7 +295,7 @@ impl Connection {
         answer.map(|answer| self.result(py, answer)).transpose()
     }
 
-    fn result<'py>(
+    pub(crate) fn result<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
         answer: Answer,
@@ -374,8 +386,14 @@ impl Connection {
         if let Some(class) = self.classes().by_import.get(&id) {
             return Ok(class.bind(py).clone());
         }
-        let shape = self.link.state().shapes.remove(&id);
+        let (shape, end) = {
+            let mut state = self.link.state();
+            (state.shapes.remove(&id), state.end.clone())
+        };
         let Some(shape) = shape else {
+            if let Some(end) = end {
+                return Err(errors::session_ended(self.peer(), &end));
+            }
             return Err(PyTypeError::new_err(format!(
                 "{} refers to a class (number {}) that it has not described",
                 self.peer(),
