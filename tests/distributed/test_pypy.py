@@ -7,7 +7,6 @@ import sys
 import types
 
 import pytest
-
 from objspace.distributed import ObjectNotFound, Session, pair
 
 

@@ -9,7 +9,6 @@ import os.path
 import threading
 
 import pytest
-
 from objspace.distributed import session_of
 
 OBJECTS = """
@@ -92,7 +91,7 @@ def test_a_list_equals_its_likeness_from_both_sides(link):
 def test_an_answer_of_eq_that_is_no_bool_is_that_answer(link):
     odd = link(OBJECTS).odd
     assert (odd == 5) == "equal to everything"
-    assert (5 == odd) == "equal to everything"  # noqa: SIM300
+    assert (5 == odd) == "equal to everything"
     assert (odd != 5) == []
 
 

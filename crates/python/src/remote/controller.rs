@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
 use super::class::{self, statics};
-use super::operand::{builtin_hash, operand, reflected};
+use super::operand::{builtin_hash, native_method, operand, reflected};
 use crate::proxy::{self, Native, ProxyRef};
 use crate::session::connection::Connection;
 
@@ -364,9 +364,18 @@ fn compare<'py>(
             there.is_some_and(|other| Arc::ptr_eq(&other.get().connection, &remote.connection));
         if !both_there {
             let contents = snapshot(py, remote)?;
-            return contents
+            let other = operand(other)?;
+            let answer = contents
                 .get_type()
-                .call_method1(name, (&contents, operand(other)?));
+                .call_method1(name, (&contents, &other))?;
+            // A view of a dict knows sets, and a set does not know views.
+            if answer.is(py.NotImplemented())
+                && let Some(name) = swapped(op)
+                && let Some(method) = native_method(&other, name)?
+            {
+                return method.call1((other, contents));
+            }
+            return Ok(answer);
         }
     } else if default_special(proxy, name)? {
         return Ok(py.NotImplemented().into_bound(py));
