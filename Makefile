@@ -11,7 +11,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: demo test help build lint fmt fmt-check ruff clippy mypy dependencies deny cargo-test \
-        pythons pip-install readme clean soak
+        pythons pip-install readme clean memcheck soak
 
 # The tags of the Pythons found, oldest first: py311 py312 py313.
 ifeq ($(origin PYTHONS), undefined)
@@ -40,6 +40,8 @@ help:
 	@echo "make demo              build, then run the main job in two processes"
 	@echo "make test              every check, and the tests on each Python found ($(PYTHONS))"
 	@echo "make test-py311        the tests of one Python only; ARGS='-k name' goes to pytest"
+	@echo "make library-py311     the tests of Jinja2 with its objects replaced by proxies"
+	@echo "make memcheck          the tests of proxies under memory checkers, where installed (minutes)"
 	@echo "make build             build and install into .venv/py3NN, for each Python found"
 	@echo "make lint              formatting, clippy, ruff, mypy, dependency rules"
 	@echo "make fmt               format the Rust and the Python code"
@@ -51,7 +53,7 @@ help:
 
 # The cheapest checks come first; the first failure ends the run.
 test: pythons fmt-check ruff dependencies deny clippy cargo-test \
-      clippy-$(FIRST) mypy $(PYTHONS:%=test-%) pip-install
+      clippy-$(FIRST) mypy $(PYTHONS:%=test-%) $(PYTHONS:%=library-%) pip-install
 	$(call step,Pythons)
 	@tools/pythons | awk -F '\t' '{ printf "%-8s %s  %s\n", $$1, $$2, $$4 }'
 	$(call step,Results of pytest)
@@ -159,6 +161,16 @@ test-%: clippy-% layout-% cargo-test-% .venv/%/dev .venv/%/installed
 	@mkdir -p $(RESULTS); rm -f $(RESULTS)/pytest-$*.xml
 	@timeout --signal=ABRT --kill-after=30 $(LONGEST_PYTEST) \
 	    .venv/$*/bin/python -I -m pytest --junitxml=$(RESULTS)/pytest-$*.xml $(ARGS)
+
+# The tests of a library whose central objects are replaced by proxies.
+library-%: .venv/%/dev .venv/%/installed
+	$(call step,$*: the tests of Jinja2 over proxies)
+	@tools/library-suite $*
+
+# Memory, as checked by the allocator's own guards, a debug build of CPython and valgrind.
+memcheck: .venv/$(FIRST)/dev .venv/$(FIRST)/installed
+	$(call step,memory)
+	@tools/memcheck $(FIRST)
 
 # What a user types, with the build backend that pip fetches by itself.
 pip-install: .venv/$(FIRST)/created

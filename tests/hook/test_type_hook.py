@@ -58,3 +58,13 @@ def test_the_hook_can_be_left_out(python):
 
     done = python(WITHOUT_THE_HOOK, env={**os.environ, "OBJSPACE_TYPE_HOOK": "0"})
     assert (done.stdout, done.stderr) == ("left out\n", "")
+
+
+def test_the_import_brings_no_slow_modules_with_it(python):
+    """They would take longer to import than everything of objspace."""
+    done = python(
+        "import sys; before = set(sys.modules); import objspace.tproxy, objspace.tputil;"
+        "print(sorted({'typing', 'subprocess', 'json', 're', 'dataclasses', 'contextlib'}"
+        " & (set(sys.modules) - before)))"
+    )
+    assert done.stdout == "[]\n"

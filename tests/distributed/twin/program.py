@@ -369,7 +369,7 @@ def arithmetic(run, a, b, c):
         return x * (c % 3)
     if how == 1:
         return (c % 3) * x
-    y = run.of(c, *SEQUENCES, "bytearray", *THINGS)
+    y = run.of(c, *SEQUENCES, *THINGS)
     return x + y
 
 
@@ -478,7 +478,7 @@ def dict_methods(run, a, b, c):
     if how == 4:
         return x.popitem()
     if how == 5:
-        return key in x, key in x.keys(), len(x.items())  # noqa: SIM118
+        return key in x, key in x.keys(), len(x.items())
     del x[key]
     return None
 

@@ -6,6 +6,7 @@
 //! Every slot ends in `object::operate`, which asks the controller.
 
 mod boundary;
+mod delegation;
 mod exceptions;
 mod heap;
 mod json;
@@ -17,6 +18,7 @@ mod table;
 mod tputil;
 mod types;
 
+pub(crate) use delegation::{delegate, remember_delegate};
 #[expect(unused_imports, reason = "part of the interface to the other rooms")]
 pub(crate) use object::is_proxy;
 pub(crate) use object::{Native, ProxyRef, as_proxy, install_type_hook, new_deferred, new_proxy};

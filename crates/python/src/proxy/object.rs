@@ -16,6 +16,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+use super::delegation::{DELEGATE, forwarded};
 use super::perform::perform;
 use super::table::{OpSet, opname};
 use super::types;
@@ -131,6 +132,11 @@ pub(crate) fn as_proxy<'py>(object: &Bound<'py, PyAny>) -> Option<ProxyRef<'py>>
 }
 
 impl<'py> ProxyRef<'py> {
+    /// The proxy itself.
+    pub(crate) fn object(&self) -> &Bound<'py, PyAny> {
+        &self.0
+    }
+
     fn payload(&self) -> *mut Payload {
         // SAFETY: `self` holds a live proxy, and a `Bound` means attached.
         unsafe { Payload::of(self.0.as_ptr()) }
@@ -514,7 +520,13 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
             cleared().restore(Python::assume_attached());
             return ptr::null_mut();
         }
-        let weight = recursion_weight();
+        let native = (*payload).native;
+        let delegates = ptr::eq(native, &raw const DELEGATE);
+        let weight = if delegates && !cfg!(debug_assertions) {
+            1
+        } else {
+            recursion_weight()
+        };
         for entered in 0..weight {
             if ffi::Py_EnterRecursiveCall(c" in an operation on a proxy".as_ptr()) != 0 {
                 (0..entered).for_each(|_| ffi::Py_LeaveRecursiveCall());
@@ -522,8 +534,9 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
             }
         }
         ffi::Py_INCREF(controller);
-        let native = (*payload).native;
-        let result = if native.is_null() {
+        let result = if delegates {
+            forwarded(proxy, controller, op, args, kwnames)
+        } else if native.is_null() {
             call_controller(controller, op, args, kwnames)
         } else {
             Python::attach_unchecked(|py| {
@@ -691,7 +704,7 @@ pub(crate) fn install_type_hook(py: Python<'_>) -> PyResult<()> {
         return Ok(());
     }
     // SAFETY: attached; `classify` tells the truth about its references.
-    if unsafe { type_hook::install(classify) } == 0 {
+    if unsafe { type_hook::install(classify, dealloc_proxy) } == 0 {
         Ok(())
     } else {
         Err(PyErr::fetch(py))

@@ -389,7 +389,9 @@ unsafe fn status(result: Object) -> c_int {
 unsafe fn is_name(name: Object, wanted: &std::ffi::CStr) -> bool {
     // SAFETY: as the caller says; a str is checked for before it is compared.
     unsafe {
+        // The length tells most names apart without a call.
         ffi::PyUnicode_Check(name) != 0
+            && ffi::PyUnicode_GET_LENGTH(name) == wanted.count_bytes().cast_signed()
             && ffi::PyUnicode_CompareWithASCIIString(name, wanted.as_ptr()) == 0
     }
 }

@@ -6,6 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+use super::delegation;
 use super::object::{Keywords, Native, as_proxy, dict, new_proxy};
 use super::perform::perform;
 use super::table::opname;
@@ -30,6 +31,9 @@ pub(crate) fn tproxy<'py>(
 pub(crate) fn get_tproxy_controller<'py>(obj: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let proxy = as_proxy(obj)?;
     let controller = proxy.controller()?;
+    if proxy.is_native(&delegation::DELEGATE) {
+        return delegation::function(obj.py());
+    }
     if proxy.is_native(&TPUTIL) {
         let controller = controller.cast::<Delegation>().ok()?;
         return Some(controller.get().controller.bind(obj.py()).clone());
@@ -132,6 +136,16 @@ pub(crate) fn make_proxy<'py>(
             ));
         }
     };
+    if let Some(obj) = &obj
+        && delegation::function(py).is_some_and(|function| function.is(&controller))
+    {
+        return new_proxy(
+            py,
+            &declared,
+            obj.clone().unbind(),
+            Some(&delegation::DELEGATE),
+        );
+    }
     let delegation = Delegation {
         controller: controller.unbind(),
         obj: obj.map(Bound::unbind),
@@ -234,7 +248,7 @@ impl ProxyOperation {
 
     /// Performs the operation on the underlying object. A result that is this object comes back as
     /// the proxy. `TypeError` if the proxy has no underlying object.
-    fn delegate<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn delegate<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         // Nothing stays borrowed while other code runs, which may look at the operation again.
         let (proxy, opname, args, kwargs, obj) = {

@@ -673,7 +673,7 @@ fn is_sound(exception: &Bound<'_, PyBaseException>, name: &str, value: &Bound<'_
     match name {
         "object" if decoding => value.is_exact_instance_of::<PyBytes>(),
         "object" => value.is_exact_instance_of::<PyString>(),
-        "start" | "end" => value.extract::<isize>().is_ok_and(|index| index >= 0),
+        "start" | "end" => value.extract::<isize>().map_or(true, |index| index >= 0),
         _ => true,
     }
 }

@@ -3,7 +3,9 @@
 
 pub(crate) mod class;
 pub(crate) mod class_access;
+pub(crate) mod contents;
 pub(crate) mod controller;
+pub(crate) mod dict_view;
 pub(crate) mod exception;
 pub(crate) mod frame_access;
 pub(crate) mod operand;

@@ -13,6 +13,7 @@ use pyo3::types::{PyString, PyType};
 
 use super::class::statics;
 use super::controller::{remote_of, snapshot};
+use super::dict_view;
 use crate::proxy;
 
 /// What is done with one snapshot to have a container of the built-in type again.
@@ -28,6 +29,7 @@ const REBUILT: &[(&str, Rebuild)] = &[
     ("defaultdict", Rebuild::AsIs),
     ("OrderedDict", Rebuild::Call),
     ("deque", Rebuild::Call),
+    ("array", Rebuild::Array),
     ("dict_keys", Rebuild::Keys),
     ("dict_items", Rebuild::Items),
     ("odict_keys", Rebuild::Keys),
@@ -40,6 +42,8 @@ enum Rebuild {
     AsIs,
     /// The type is called with the snapshot.
     Call,
+    /// The type is called with the type code, which is asked for, and the snapshot.
+    Array,
     /// The keys of a dict with these keys.
     Keys,
     /// The items of a dict of these pairs.
@@ -55,6 +59,9 @@ pub(crate) fn operand<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyA
     let Some(proxy) = proxy::as_proxy(other) else {
         return Ok(other.clone());
     };
+    if let Some(view) = dict_view::snapshot(other)? {
+        return Ok(view);
+    }
     let base = native_base(&proxy.declared(py)?)?;
     let name = base.name()?;
     let Some((_, how)) = REBUILT
@@ -71,6 +78,7 @@ pub(crate) fn operand<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyA
     match how {
         Rebuild::AsIs => Ok(contents),
         Rebuild::Call => base.call1((contents,)),
+        Rebuild::Array => base.call1((other.getattr("typecode")?, contents)),
         Rebuild::Keys => dict()
             .call_method1("fromkeys", (contents,))?
             .call_method0("keys"),

@@ -363,6 +363,12 @@ impl Connection {
         }
     }
 
+    /// Makes `proxy` the one that stands for `id` here.
+    pub(crate) fn rebind(&self, id: ImportId, proxy: &Bound<'_, PyAny>) {
+        // A session that was lost meanwhile has no tables: the proxy will say so.
+        let _ = self.link.state().engine.bind(id, proxy.as_ptr() as u64);
+    }
+
     /// A result that was kept for later calls of the peer.
     pub(crate) fn answered<'py>(
         &self,

@@ -16,7 +16,7 @@ use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
-use crate::remote::{class, traceback};
+use crate::remote::{class, contents, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
@@ -147,7 +147,7 @@ fn run_fetch(
     match fetch.what {
         FetchKind::CONTENTS => {
             connection.check(&target, Op::ITER, None)?;
-            writer.contents(&target)?;
+            writer.contents(&contents::part_of(&target, &arguments.positional)?)?;
         }
         FetchKind::ATTRIBUTES => {
             connection.check(&target, Op::DIR, None)?;

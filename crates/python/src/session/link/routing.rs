@@ -1,0 +1,92 @@
+//! Handing out what has arrived: a reply to the thread that waits for it, a nested call likewise,
+//! any other call to the workers.
+
+use std::collections::VecDeque;
+
+use objspace_proto::{Event, ImportId, Received};
+
+use super::{Answer, End, Held, Request, State, Wait};
+
+/// So many classes may be described before any of them is mentioned.
+const MOST_UNREAD_SHAPES: usize = 4096;
+
+impl State {
+    /// The next call that may run now; its logical thread is then busy.
+    pub(super) fn next_work(&mut self) -> Option<Request> {
+        while let Some(request) = self.work.pop_front() {
+            let thread = request.thread();
+            if let Some(lane) = self.lanes.get_mut(&thread) {
+                lane.push_back(request);
+            } else {
+                self.lanes.insert(thread, VecDeque::new());
+                return Some(request);
+            }
+        }
+        None
+    }
+
+    /// Sorts what arrived. Returns why the session ends, if it does.
+    pub(super) fn take(&mut self, event: Event<Held>, reader: Option<Wait>) -> Option<End> {
+        match event {
+            Event::Call(call) => self.route(Request::Call(call), reader),
+            Event::Fetch(fetch) => self.route(Request::Fetch(fetch), reader),
+            Event::Reply {
+                question,
+                outcome,
+                payload,
+            } => {
+                let wait = self.waits.remove(&question);
+                if let Some(wait) = wait
+                    && let Some(waiter) = self.waiters.get_mut(&wait)
+                {
+                    waiter.answer = Some(Answer { outcome, payload });
+                    if reader != Some(wait) {
+                        waiter.waker.wake();
+                    }
+                } else {
+                    // Nobody waits any more (the call was cancelled): what it brought goes back.
+                    let _ = self.engine.discard(&payload, 0);
+                    self.garbage
+                        .append(&mut self.engine.finish_reading(payload.ticket()));
+                }
+            }
+            Event::Released(mut objects) => self.garbage.append(&mut objects),
+            Event::Shape { class, payload } => return self.keep_shape(class, payload),
+            Event::Closed { reason, .. } => return Some(End::ByPeer(reason)),
+            _ => {}
+        }
+        None
+    }
+
+    /// Keeps a shape until its class is first met. Two threads of the peer may both have sent it: the
+    /// first counts.
+    pub(super) fn keep_shape(&mut self, class: ImportId, payload: Received) -> Option<End> {
+        if self.shaped.insert(class) {
+            self.shapes.insert(class, payload);
+            if self.shapes.len() > MOST_UNREAD_SHAPES {
+                let reason = "it describes classes that it never mentions";
+                return Some(End::Broken(reason.into()));
+            }
+        } else {
+            // It refers to nothing that the first did not.
+            let _ = self.engine.discard(&payload, 0);
+            self.garbage
+                .append(&mut self.engine.finish_reading(payload.ticket()));
+        }
+        None
+    }
+
+    pub(super) fn route(&mut self, request: Request, reader: Option<Wait>) {
+        if let Some(parent) = request.parent()
+            && let Some(wait) = self.waits.get(&parent).copied()
+            && let Some(waiter) = self.waiters.get_mut(&wait)
+        {
+            waiter.nested.push_back(request);
+            if reader != Some(wait) {
+                waiter.waker.wake();
+            }
+            return;
+        }
+        self.work.push_back(request);
+    }
+}
