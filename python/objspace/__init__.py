@@ -9,19 +9,24 @@
 """
 
 import objspace.distributed as distributed
+from objspace._connect import connect
 from objspace._core import (
+    TLS,
+    AuthenticationError,
     ConnectionLost,
     ObjectNotFound,
     Policy,
     ProtocolError,
     Server,
     __version__,
-    connect,
+    timeout,
 )
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
 
 __all__ = [
+    "TLS",
+    "AuthenticationError",
     "Child",
     "ConnectionLost",
     "ObjectNotFound",
@@ -33,4 +38,5 @@ __all__ = [
     "distributed",
     "serve",
     "spawn",
+    "timeout",
 ]

@@ -1,6 +1,7 @@
 # The compiled half of objspace; import `objspace` instead.
 
 from collections.abc import Callable, Mapping
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, final, overload
 
@@ -8,9 +9,33 @@ _T = TypeVar("_T")
 
 __version__: str
 
+class AuthenticationError(ConnectionError): ...
 class ConnectionLost(ConnectionError): ...
 class ObjectNotFound(KeyError): ...
 class ProtocolError(Exception): ...
+
+@final
+class TLS:
+    def __new__(
+        cls,
+        *,
+        cert: str | PathLike[str] | None = None,
+        key: str | PathLike[str] | None = None,
+        ca: str | PathLike[str] | None = None,
+        server_name: str | None = None,
+    ) -> Self: ...
+
+@final
+class timeout:
+    def __new__(cls, seconds: float) -> Self: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
 
 @final
 class Policy:
@@ -39,6 +64,7 @@ class _ServerStats(TypedDict):
     exports: int
     imports: int
     sessions: int
+    refused: int
 
 @final
 class Session:
@@ -73,13 +99,24 @@ class Session:
 @final
 class Server:
     def __new__(
-        cls, names: Mapping[str, object], url: str, *, policy: Policy | None = None
+        cls,
+        names: Mapping[str, object],
+        url: str,
+        *,
+        policy: Policy | None = None,
+        key: bytes | str | None = None,
+        tls: TLS | None = None,
+        heartbeat: float | None = 20.0,
+        max_clients: int = 1000,
+        handshake_timeout: float = 10.0,
+        status: bool = False,
+        debug: bool = False,
     ) -> Self: ...
     @property
     def address(self) -> str: ...
     def start(self) -> Self: ...
     def serve_forever(self) -> None: ...
-    def close(self) -> None: ...
+    def close(self, grace: float = 0.0) -> None: ...
     def stats(self) -> _ServerStats: ...
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -116,8 +153,22 @@ def connect(
     url: str,
     *,
     timeout: float = 20.0,
+    key: bytes | str | None = None,
+    tls: TLS | None = None,
+    heartbeat: float | None = 20.0,
     exported_names: Mapping[str, object] | None = None,
     policy: Policy | None = None,
+) -> RemoteView: ...
+def connect_over_fds(
+    read_fd: int,
+    write_fd: int,
+    peer: str,
+    *,
+    timeout: float,
+    key: bytes | str | None,
+    heartbeat: float | None,
+    exported_names: Mapping[str, object] | None,
+    policy: Policy | None,
 ) -> RemoteView: ...
 def pair(
     here: Mapping[str, object] | None = None,
@@ -134,6 +185,8 @@ def session_over_fds(
     exported_names: Mapping[str, object] | None = None,
     policy: Policy | None = None,
 ) -> Session: ...
+def server_status(remote: RemoteView) -> tuple[Any, ...]: ...
+def server_last_error(remote: RemoteView, again: bool) -> tuple[float, str] | None: ...
 
 # Pickling: the parts under `objspace.pickling`.
 

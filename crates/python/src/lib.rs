@@ -32,15 +32,23 @@ mod _core {
     #[pymodule_export]
     use crate::remote::view::RemoteView;
     #[pymodule_export]
-    use crate::session::errors::{ConnectionLost, ObjectNotFound, ProtocolError};
+    use crate::session::deadline::Limit;
+    #[pymodule_export]
+    use crate::session::errors::{
+        AuthenticationError, ConnectionLost, ObjectNotFound, ProtocolError,
+    };
     #[pymodule_export]
     use crate::session::link::end_all_sessions;
     #[pymodule_export]
+    use crate::session::operator::{server_last_error, server_status};
+    #[pymodule_export]
     use crate::session::policy::Policy;
+    #[pymodule_export]
+    use crate::session::secure::{Tls, connect, connect_over_fds};
     #[pymodule_export]
     use crate::session::server::Server;
     #[pymodule_export]
-    use crate::session::{Session, connect, pair, session_of, session_over_fds};
+    use crate::session::{Session, pair, session_of, session_over_fds};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
