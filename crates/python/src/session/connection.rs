@@ -49,6 +49,8 @@ pub(crate) struct Connection {
 struct Classes {
     by_import: HashMap<ImportId, Py<PyType>>,
     by_class: HashMap<usize, ImportId>,
+    /// Classes whose shape could not be built, and why.
+    refused: HashMap<ImportId, String>,
     /// Classes of this side whose shape is being written, so that a cycle ends.
     describing: Vec<usize>,
 }
@@ -386,6 +388,12 @@ impl Connection {
         if let Some(class) = self.classes().by_import.get(&id) {
             return Ok(class.bind(py).clone());
         }
+        if let Some(error) = self.classes().refused.get(&id) {
+            return Err(PyTypeError::new_err(format!(
+                "a class of {} has no counterpart here: {error}",
+                self.peer()
+            )));
+        }
         let (shape, end) = {
             let mut state = self.link.state();
             (state.shapes.remove(&id), state.end.clone())
@@ -400,18 +408,35 @@ impl Connection {
                 id.slot()
             )));
         };
+        let built = self.build_class(py, id, shape);
+        let class = match built {
+            Ok(class) => class,
+            Err(error) => {
+                // The shape comes once: who meets the class again is told what was wrong with it.
+                self.classes().refused.insert(id, error.to_string());
+                return Err(error);
+            }
+        };
+        let mut classes = self.classes();
+        classes.by_class.insert(class.as_ptr() as usize, id);
+        classes.by_import.insert(id, class.clone().unbind());
+        drop(classes);
+        Ok(class)
+    }
+
+    fn build_class<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        id: ImportId,
+        shape: Received,
+    ) -> PyResult<Bound<'py, PyType>> {
         let description =
             Reader::read_one(self, py, shape, Place::Shape)?.cast_into::<PyTuple>()?;
         let bases = description
             .get_item(class::shape::BASES)?
             .cast_into::<PyTuple>()?;
         let access = Bound::new(py, ClassAccess::new(self, id))?;
-        let class = class::build(py, &description, &bases, access.as_any(), self.label())?;
-        let mut classes = self.classes();
-        classes.by_class.insert(class.as_ptr() as usize, id);
-        classes.by_import.insert(id, class.clone().unbind());
-        drop(classes);
-        Ok(class)
+        class::build(py, &description, &bases, access.as_any(), self.label())
     }
 
     /// The peer's id of a class that is the twin of one of its own.
