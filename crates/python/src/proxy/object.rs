@@ -9,7 +9,6 @@ use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 
-use objspace_interp::type_hook::{self, Answer};
 use objspace_proto::Op;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
@@ -20,7 +19,6 @@ use super::delegation::{DELEGATE, forwarded};
 use super::perform::perform;
 use super::table::{OpSet, opname};
 use super::types;
-use crate::remote::class::visible_metaclass;
 
 /// A pointer to a Python object, as slots take and return it.
 pub(super) type Object = *mut ffi::PyObject;
@@ -660,48 +658,5 @@ pub(super) unsafe fn settled(object: Object) -> Object {
             let proxy = ProxyRef(Bound::from_borrowed_ptr(py, object));
             guarded(py, || Ok(proxy.resolved(py)?.into_ptr()))
         })
-    }
-}
-
-/// What the hook of `type(x)` asks of every object: the declared type of a proxy.
-unsafe fn classify(object: *mut ffi::PyObject) -> Answer {
-    // SAFETY: the interpreter calls `type(x)` attached, with a live object, which keeps its declared
-    // type alive.
-    unsafe {
-        let payload = Payload::find(object);
-        if payload.is_null() {
-            // The twin of a remote class shows another metaclass than it has; any class whose
-            // metaclass is `type` itself is none.
-            if ffi::PyType_Check(object) == 0 || ffi::Py_TYPE(object) == &raw mut ffi::PyType_Type {
-                return Answer::NotAProxy;
-            }
-            let class = Bound::from_borrowed_ptr(Python::assume_attached(), object);
-            let visible = class.cast::<PyType>().ok().and_then(visible_metaclass);
-            return visible.map_or(Answer::NotAProxy, |visible| {
-                Answer::New(visible.into_ptr().cast())
-            });
-        }
-        if !(*payload).is_deferred() {
-            return Answer::Borrowed((*payload).declared.cast());
-        }
-        let found = declared_type(object);
-        if found.is_null() {
-            Answer::Failed
-        } else {
-            Answer::New(found.cast())
-        }
-    }
-}
-
-/// Makes `type(proxy)` answer the declared type, unless `OBJSPACE_TYPE_HOOK=0`.
-pub(crate) fn install_type_hook(py: Python<'_>) -> PyResult<()> {
-    if std::env::var_os("OBJSPACE_TYPE_HOOK").is_some_and(|value| value == "0") {
-        return Ok(());
-    }
-    // SAFETY: attached; `classify` tells the truth about its references.
-    if unsafe { type_hook::install(classify, dealloc_proxy) } == 0 {
-        Ok(())
-    } else {
-        Err(PyErr::fetch(py))
     }
 }
