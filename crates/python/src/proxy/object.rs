@@ -115,6 +115,20 @@ impl Payload {
         unsafe { self.present.as_ref() }.is_none_or(|present| present.contains(op))
     }
 
+    /// The object behind `proxy` if that only delegates; borrowed.
+    ///
+    /// # Safety
+    /// Attached, and `proxy` is a live proxy.
+    #[inline]
+    pub(super) unsafe fn delegate_of(proxy: Object) -> Option<Object> {
+        // SAFETY: as the caller says.
+        unsafe {
+            let payload = Self::of(proxy);
+            let delegates = ptr::eq((*payload).native, &raw const DELEGATE);
+            (delegates && !(*payload).controller.is_null()).then_some((*payload).controller)
+        }
+    }
+
     /// Whether the type of the proxy is yet to be found out.
     pub(super) fn is_deferred(&self) -> bool {
         self.declared.is_null()
