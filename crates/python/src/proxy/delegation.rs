@@ -68,27 +68,22 @@ pub(super) unsafe fn forwarded(
 /// What `ask` says of the object behind a proxy that only delegates, where a result in terms of C
 /// saves making an object; `None` for every other proxy, and for a proxy of a proxy.
 ///
+/// It counts nothing against the limit of recursion: for operations only whose implementations do, or
+/// that cannot lead back to the proxy without one that does.
+///
 /// # Safety
-/// Attached; `proxy` is a live proxy. `ask` gets a live object, and reports an error as `failed`.
+/// Attached; `proxy` is a live proxy. `ask` gets a live object.
 #[inline]
-pub(super) unsafe fn directly<T>(
-    proxy: Object,
-    failed: T,
-    ask: impl FnOnce(Object) -> T,
-) -> Option<T> {
+pub(super) unsafe fn directly<T>(proxy: Object, ask: impl FnOnce(Object) -> T) -> Option<T> {
     // SAFETY: as the caller says. The object is held meanwhile, in which the proxy may be cleared.
     unsafe {
         let target = Payload::delegate_of(proxy)?;
         if is_proxy(target) {
             return None;
         }
-        if ffi::Py_EnterRecursiveCall(c" in an operation on a proxy".as_ptr()) != 0 {
-            return Some(failed);
-        }
         ffi::Py_INCREF(target);
         let answer = ask(target);
         ffi::Py_DECREF(target);
-        ffi::Py_LeaveRecursiveCall();
         Some(answer)
     }
 }
