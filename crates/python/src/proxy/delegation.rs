@@ -8,6 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::bypass;
 use super::object::{Keywords, Native, Object, Payload, is_proxy};
 use super::perform::perform;
 use super::tputil::ProxyOperation;
@@ -56,7 +57,11 @@ pub(super) unsafe fn forwarded(
 ) -> Object {
     // SAFETY: as the caller says; the result is owned here.
     unsafe {
-        let result = perform(target, op, args, kwnames);
+        let result = if bypass::taken(proxy, op) {
+            bypass::perform_around(target, op, args)
+        } else {
+            perform(target, op, args, kwnames)
+        };
         if result == target {
             ffi::Py_DECREF(result);
             return ffi::Py_NewRef(proxy);

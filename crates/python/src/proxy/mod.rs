@@ -6,6 +6,7 @@
 //! Every slot ends in `object::operate`, which asks the controller.
 
 mod boundary;
+mod bypass;
 mod delegation;
 mod exceptions;
 mod heap;

@@ -15,6 +15,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+use super::bypass;
 use super::delegation::{DELEGATE, forwarded};
 use super::perform::perform;
 use super::table::{OpSet, opname};
@@ -544,6 +545,8 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
         let result = if delegates {
             forwarded(proxy, controller, op, args, kwnames)
         } else if native.is_null() {
+            // There is nothing to go around before a controller that is handed the operation itself.
+            let _ = bypass::taken(proxy, op);
             call_controller(controller, op, args, kwnames)
         } else {
             Python::attach_unchecked(|py| {
