@@ -25,7 +25,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::proxy::{
-        ProxyOperation, delegate, get_tproxy_controller, make_proxy, operation_table, tproxy,
+        ProxyOperation, delegate, get_tproxy_controller, install_type_hook, make_proxy,
+        operation_table, tproxy, type_hook_installed, uninstall_type_hook,
     };
     #[pymodule_export]
     use crate::remote::parts::_parts;
@@ -53,7 +54,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         objspace_interp::supported().map_err(pyo3::exceptions::PyImportError::new_err)?;
-        crate::proxy::install_type_hook(module.py())?;
+        crate::proxy::install_unless_left_out(module.py())?;
         crate::proxy::remember_delegate(module)?;
         crate::pickling::register(module.py())?;
         let end_all_sessions = module.getattr("end_all_sessions")?;
