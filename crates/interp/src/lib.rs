@@ -5,6 +5,7 @@
 //! - [`frames`]: frame and code objects for code that runs elsewhere;
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for;
 //! - [`still`]: the frames of tracebacks, read and made again;
+//! - [`chain`]: running frames, captured and resumed;
 //! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together.
 //!
 //! Everything here works on raw pointers of `pyo3-ffi` and is `unsafe` where it takes one. Two
@@ -33,6 +34,7 @@ mod verify;
 mod version;
 
 pub mod awaitable;
+pub mod chain;
 pub mod frames;
 pub mod lookahead;
 pub mod owned;
@@ -42,8 +44,8 @@ pub mod type_dict;
 pub mod type_hook;
 
 pub use layout::CHECKS as LAYOUT_CHECKS;
-pub use layout::OPCODE_CHECKS;
 pub use layout::MINOR;
+pub use layout::OPCODE_CHECKS;
 pub use thread::position;
 #[doc(hidden)]
 pub use verify::understands as verifies;

@@ -81,6 +81,7 @@ impl Reducer {
 
     /// Before a pickler writes the next object.
     fn begin(&self) {
+        self.pass.frames.clear();
         self.pass
             .linked
             .lock()
@@ -228,4 +229,3 @@ pub(crate) fn phased<'py>(
 pub(crate) fn refused(message: impl Into<String>) -> PyErr {
     errors::pickling(message)
 }
-
