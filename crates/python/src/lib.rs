@@ -57,6 +57,7 @@ mod _core {
         crate::proxy::install_unless_left_out(module.py())?;
         crate::proxy::remember_delegate(module)?;
         crate::pickling::register(module.py())?;
+        crate::pickling::frames::chain::export(module)?;
         let end_all_sessions = module.getattr("end_all_sessions")?;
         module
             .py()
