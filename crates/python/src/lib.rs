@@ -1,6 +1,7 @@
 //! The extension module `objspace._core`. This file only declares the module.
 
 mod convert;
+mod dump;
 mod proxy;
 mod remote;
 mod session;
@@ -12,6 +13,17 @@ use pyo3::prelude::*;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::dump::reading::{
+        _dump_kinds, DumpLife, DumpLog, DumpObject, DumpOperation, DumpRef, DumpSite, DumpSpecial,
+    };
+    #[pymodule_export]
+    use crate::dump::watch::DumpWatcher;
+    #[pymodule_export]
+    use crate::dump::{_dump_abandon, _dump_flush, _dump_operations, _dump_start, _dump_stop};
+    #[cfg(not(Py_3_12))]
+    #[pymodule_export]
+    use crate::dump::{_dump_retrace, _dump_traced};
     #[pymodule_export]
     use crate::proxy::{
         ProxyOperation, get_tproxy_controller, make_proxy, operation_table, tproxy,

@@ -65,11 +65,15 @@ pub(crate) struct Code {
     pub(crate) adaptive: [u16; 1],
 }
 
-/// `PyThreadState`, up to its frames.
+/// `PyThreadState`, up to its trace function.
 #[repr(C)]
 pub(crate) struct Thread {
     before: [u8; 56],
     pub(crate) cframe: *const CFrame,
+    profile_function: *const c_void,
+    pub(crate) trace_function: *const c_void,
+    profile_object: *mut PyObject,
+    pub(crate) trace_object: *mut PyObject,
 }
 
 impl Thread {
@@ -357,6 +361,14 @@ pub const CHECKS: &[(&str, usize)] = &[
     (
         "offsetof(PyFrameObject, f_frame)",
         offset_of!(FrameObject, frame),
+    ),
+    (
+        "offsetof(PyThreadState, c_tracefunc)",
+        offset_of!(Thread, trace_function),
+    ),
+    (
+        "offsetof(PyThreadState, c_traceobj)",
+        offset_of!(Thread, trace_object),
     ),
     (
         "offsetof(PyFrameObject, f_trace_lines)",
