@@ -148,7 +148,9 @@ unsafe extern "C" fn on_start(
         else {
             return none();
         };
-        if wanted {
+        let known =
+            wanted && Active::enter().is_some_and(|mut active| active.recorder().watch_once(code));
+        if wanted && !known {
             let py = Python::assume_attached();
             let code = Bound::from_borrowed_ptr(py, code);
             if let Err(error) = watch(py, &code) {
@@ -157,6 +159,37 @@ unsafe extern "C" fn on_start(
             }
         }
         disable()
+    }
+}
+
+/// PY_RESUME: as PY_START; and the instruction that resumes is reported by this alone.
+unsafe extern "C" fn on_resume(
+    this: *mut ffi::PyObject,
+    arguments: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: as in `on_instruction`.
+    unsafe {
+        if count != 2 {
+            return none();
+        }
+        let (code, offset) = (*arguments, small_int(*arguments.add(1)).unwrap_or(0));
+        let state = PyThreadState_GetUnchecked();
+        let frame = RunningFrame::innermost(state);
+        if frame.code() != code {
+            return none();
+        }
+        let reports = Active::enter().is_some_and(|mut active| {
+            let recorder = active.recorder();
+            recorder.wants_code(code, frame)
+                && recorder.instruction(state, frame, code, (offset / 2) as u32)
+        });
+        let object = on_start(this, arguments, count);
+        if reports && !object.is_null() {
+            ffi::Py_DECREF(object);
+            return none();
+        }
+        object
     }
 }
 
@@ -197,11 +230,12 @@ fn callback<'py>(py: Python<'py>, which: usize) -> PyResult<Bound<'py, PyAny>> {
             ml_doc: std::ptr::null(),
         })
     }
-    static DEFINITIONS: [Definition; 4] = [
+    static DEFINITIONS: [Definition; 5] = [
         definition(c"on_instruction".as_ptr(), on_instruction),
         definition(c"on_raise".as_ptr(), on_raise),
         definition(c"on_unwind".as_ptr(), on_unwind),
         definition(c"on_start".as_ptr(), on_start),
+        definition(c"on_resume".as_ptr(), on_resume),
     ];
     // SAFETY: the definition is static, and is only read.
     unsafe {
@@ -222,7 +256,7 @@ const EVENTS: [(&str, usize); 6] = [
     ("RERAISE", 1),
     ("PY_UNWIND", 2),
     ("PY_START", 3),
-    ("PY_RESUME", 3),
+    ("PY_RESUME", 4),
 ];
 
 /// Begins to report.

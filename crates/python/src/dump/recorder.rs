@@ -120,6 +120,9 @@ pub(super) unsafe extern "C" fn free_plan(extra: *mut std::ffi::c_void) {
 pub(super) struct OwnedPlan {
     plan: Plan,
     recording: u64,
+    /// Whether its code is made to report.
+    #[cfg(Py_3_12)]
+    reports: bool,
 }
 
 /// An instruction of a plan.
@@ -960,6 +963,8 @@ impl Recorder {
             let plan = Box::into_raw(Box::new(OwnedPlan {
                 plan,
                 recording: self.recording,
+                #[cfg(Py_3_12)]
+                reports: false,
             }));
             if !self.extra.set(code, plan.cast()) {
                 drop(Box::from_raw(plan));
@@ -982,6 +987,19 @@ impl Recorder {
         unsafe {
             self.plan(code, frame)
                 .is_some_and(|plan| (*plan).plan.wanted)
+        }
+    }
+
+    /// Whether a code object is already made to report; from now on it is.
+    ///
+    /// # Safety
+    /// The GIL is held; `code` is a code object.
+    #[cfg(Py_3_12)]
+    pub(super) unsafe fn watch_once(&mut self, code: *mut ffi::PyObject) -> bool {
+        // SAFETY: the slot holds a plan, or nothing.
+        unsafe {
+            let plan: *mut OwnedPlan = self.extra.get(code).cast();
+            !plan.is_null() && std::mem::replace(&mut (*plan).reports, true)
         }
     }
 

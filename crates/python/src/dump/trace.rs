@@ -64,6 +64,10 @@ unsafe extern "C" fn trace(
                 CALL => {
                     let wanted = recorder.wants_code(running.code(), running);
                     set_tracing(frame, chain.function.is_some(), wanted);
+                    // The instruction that starts or resumes is reported by this alone.
+                    if wanted {
+                        recorder.instruction(state, running, running.code(), running.unit());
+                    }
                 }
                 EXCEPTION
                     if ffi::PyTuple_Check(argument) != 0 && ffi::PyTuple_GET_SIZE(argument) > 1 =>
