@@ -2,6 +2,7 @@
 
 mod convert;
 mod pickling;
+mod dump;
 mod proxy;
 mod remote;
 mod session;
@@ -23,6 +24,17 @@ mod _core {
     use crate::pickling::unpickler::{
         explain_failure, find_allowed, load_allowing, read_pickle, unwrap_pickle, wrap_pickle,
     };
+    #[pymodule_export]
+    use crate::dump::reading::{
+        _dump_kinds, DumpLife, DumpLog, DumpObject, DumpOperation, DumpRef, DumpSite, DumpSpecial,
+    };
+    #[pymodule_export]
+    use crate::dump::watch::DumpWatcher;
+    #[pymodule_export]
+    use crate::dump::{_dump_abandon, _dump_flush, _dump_operations, _dump_start, _dump_stop};
+    #[cfg(not(Py_3_12))]
+    #[pymodule_export]
+    use crate::dump::{_dump_retrace, _dump_traced};
     #[pymodule_export]
     use crate::proxy::{
         ProxyOperation, delegate, get_tproxy_controller, install_type_hook, make_proxy,

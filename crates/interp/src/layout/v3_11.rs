@@ -65,7 +65,7 @@ pub(crate) struct Code {
     pub(crate) adaptive: [u16; 1],
 }
 
-/// `PyThreadState`, up to its frames.
+/// `PyThreadState`, up to its trace function.
 #[repr(C)]
 pub(crate) struct Thread {
     before: [u8; 32],
@@ -74,6 +74,12 @@ pub(crate) struct Thread {
     pub(crate) cframe: *mut CFrame,
     behind: [u8; 56],
     pub(crate) exc_info: *mut Handled,
+    before: [u8; 56],
+    pub(crate) cframe: *const CFrame,
+    profile_function: *const c_void,
+    pub(crate) trace_function: *const c_void,
+    profile_object: *mut PyObject,
+    pub(crate) trace_object: *mut PyObject,
 }
 
 impl Thread {
@@ -495,6 +501,14 @@ pub const CHECKS: &[(&str, usize)] = &[
     ("FRAME_EXECUTING", EXECUTING as usize),
     ("FRAME_COMPLETED", COMPLETED as usize),
     ("FRAME_CLEARED", CLEARED as usize),
+    (
+        "offsetof(PyThreadState, c_tracefunc)",
+        offset_of!(Thread, trace_function),
+    ),
+    (
+        "offsetof(PyThreadState, c_traceobj)",
+        offset_of!(Thread, trace_object),
+    ),
     (
         "offsetof(PyFrameObject, f_trace_lines)",
         offset_of!(FrameObject, trace_lines),
