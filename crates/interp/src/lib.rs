@@ -9,6 +9,8 @@
 //! - [`lifetimes`]: being told when objects are gone;
 //! - [`clock`]: a cheap clock;
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for.
+//! - [`chain`]: running frames, captured and resumed;
+//! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together.
 //!
 //! Everything here works on raw pointers of `pyo3-ffi` and is `unsafe` where it takes one. Two
 //! rules hold for every such function and are not repeated: the calling thread is attached to the
@@ -36,6 +38,7 @@ mod verify;
 mod version;
 
 pub mod awaitable;
+pub mod chain;
 pub mod clock;
 pub mod frames;
 pub mod lifetimes;

@@ -56,12 +56,7 @@ pub(super) unsafe fn perform(target: Object, op: Op, args: &[Object], kwnames: O
             (Op::NEXT, []) => next(target),
             (Op::BUFFER, _) => ffi::PyMemoryView_FromObject(target),
             (_, &[other]) if comparison(op).is_some() => {
-                let how = comparison(op).unwrap_or(ffi::Py_EQ);
-                match (*ffi::Py_TYPE(target)).tp_richcompare {
-                    _ if is_proxy(other) => ffi::PyObject_RichCompare(target, other, how),
-                    Some(compare) => compare(target, other, how),
-                    None => not_implemented(),
-                }
+                compared(target, other, comparison(op).unwrap_or(ffi::Py_EQ))
             }
             (_, &[other]) if is_proxy(other) && arithmetic(op).is_some() => match arithmetic(op) {
                 Some((operator, false)) => operator(target, other),
@@ -93,6 +88,21 @@ pub(crate) fn operator<'py>(
             }
         };
         Some(Bound::from_owned_ptr_or_err(py, result))
+    }
+}
+
+/// The comparison of a real object with another one, in one direction.
+///
+/// # Safety
+/// Attached, with live objects; `target` is no proxy.
+pub(super) unsafe fn compared(target: Object, other: Object, how: c_int) -> Object {
+    // SAFETY: as the caller says; the slot is of the object's own type.
+    unsafe {
+        match (*ffi::Py_TYPE(target)).tp_richcompare {
+            _ if is_proxy(other) => ffi::PyObject_RichCompare(target, other, how),
+            Some(compare) => compare(target, other, how),
+            None => not_implemented(),
+        }
     }
 }
 

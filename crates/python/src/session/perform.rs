@@ -109,7 +109,7 @@ pub(crate) fn perform<'py>(
 
 /// Performs `op` on `target` for a caller who cannot ask the other operand himself: a binary
 /// operation is performed as the operator, and never answers `NotImplemented` in its place.
-pub(crate) fn operator<'py>(
+pub(crate) fn apply_operator<'py>(
     target: &Bound<'py, PyAny>,
     op: Op,
     args: &Arguments<'py>,

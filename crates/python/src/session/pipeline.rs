@@ -22,6 +22,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
 use super::connection::Connection;
+use super::deadline;
 use super::link::Wait;
 use super::promise::Promise;
 use super::threads;
@@ -195,6 +196,13 @@ impl Pipeline {
                 .map(|name| name.clone().unbind()),
             _ => None,
         };
+        if link.inherited() {
+            return Err(super::errors::forked(&link.peer));
+        }
+        let deadline = deadline::current(py)?;
+        if deadline.is_some_and(|until| until <= Instant::now()) {
+            return Err(pipeline.too_late());
+        }
         let (question, wait, sources, queued) = loop {
             let mut writer = Writer::new(&pipeline.connection);
             writer.arguments(positional, keywords)?;
@@ -219,12 +227,13 @@ impl Pipeline {
             };
             let (thread, parent) = threads::context(link);
             let mut state = link.open_state()?;
+            state.engine.set_deadline(deadline.map(deadline::left));
             let question = state
                 .engine
                 .call(thread.0, parent, to, op, CallFlags::KEEP, payload);
             match question {
                 Ok(question) => {
-                    let wait = super::link::Link::expect(&mut state, question);
+                    let wait = super::link::Link::expect(&mut state, question, deadline);
                     let queued = state.engine.poll_output().len();
                     drop(state);
                     drop(alive);
@@ -313,7 +322,10 @@ impl Pipeline {
             if !std::mem::replace(&mut flushed, true) {
                 link.flush(py)?;
             }
-            let answer = self.connection.wait(py, wait, std::mem::take(&mut counts));
+            let answer = self
+                .connection
+                .wait(py, wait, std::mem::take(&mut counts))
+                .and_then(|answer| answer.ok_or_else(|| self.too_late()));
             let interrupted = answer.as_ref().err().map(|error| error.clone_ref(py));
             let result = answer.and_then(|answer| self.connection.result(py, answer));
             // From here on the promise is its value: the peer need not keep the answer. A session
@@ -328,6 +340,10 @@ impl Pipeline {
                 return Err(error);
             }
         }
+    }
+
+    fn too_late(&self) -> PyErr {
+        deadline::expired("an operation in a pipeline() block", self.connection.peer())
     }
 
     /// Gives up what has not arrived: the peer is told, and every promise raises `error`.

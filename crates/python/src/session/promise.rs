@@ -215,7 +215,7 @@ fn operate<'py>(
         positional,
         keywords: named,
     };
-    perform::operator(&value, op, &arguments)
+    perform::apply_operator(&value, op, &arguments)
 }
 
 fn in_place() -> PyErr {

@@ -1,18 +1,22 @@
 //! A request of the peer, from its bytes to its reply.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use objspace_proto::{
-    FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
+    AnswerId, FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
 };
-use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyConnectionRefusedError, PyPermissionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
+use super::awaiting;
 use super::connection::Connection;
+use super::deadline;
 use super::errors::{self, ObjectNotFound};
-use super::link::Request;
-use super::perform::{Arguments, operator, perform};
+use super::link::{Held, Request};
+use super::operator;
+use super::perform::{Arguments, apply_operator, perform};
 use super::pipeline;
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
@@ -25,38 +29,104 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
 }
 
 fn perform_request(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
-    let (answer, thread) = match &request {
-        Request::Call(call) => (call.answer, call.thread),
-        Request::Fetch(fetch) => (fetch.answer, fetch.thread),
+    let (answer, thread, limited) = match &request {
+        Request::Call(call) => (call.answer, call.thread, call.deadline),
+        Request::Fetch(fetch) => (fetch.answer, fetch.thread, fetch.deadline),
     };
+    // What a debugger is told is no new error.
+    let debugging = matches!(
+        &request,
+        Request::Fetch(fetch) if fetch.what == FetchKind::LAST_ERROR
+    );
+    let weight = request.weight();
+    if weight > 0 {
+        let mut state = connection.link.state();
+        state.weight = state.weight.saturating_sub(weight);
+    }
+    let deadline = limited.and_then(|_| connection.link.state().deadlines.remove(&answer));
+    // Also while an error is described: that may run code of the other side.
+    let running = threads::enter(LogicalThread(thread), &connection.link, answer, deadline);
     let keep = matches!(&request, Request::Call(call) if call.keep);
-    let (outcome, (payload, alive), result) = {
-        // Also while an error is described: that may run code of the other side.
-        let _running = threads::enter(LogicalThread(thread), &connection.link, answer);
-        let result = match request {
-            Request::Call(call) => run_call(py, connection, call),
-            Request::Fetch(fetch) => {
-                run_fetch(py, connection, fetch).map(|prepared| (prepared, None))
-            }
-        };
-        match result {
-            Ok((prepared, result)) => (Outcome::Value, prepared, result),
-            Err(error) => {
-                let result = keep.then(|| error.value(py).clone().into_any());
-                (Outcome::Error, error_payload(py, connection, error), result)
-            }
+    let mut kept = None;
+    let result = match request {
+        request if deadline.is_some_and(|until| until <= Instant::now()) => {
+            connection.finish_reading(request.into_payload(), Some(0));
+            Err(deadline::too_late())
         }
+        request if connection.turns_away() && request.parent().is_none() => {
+            connection.finish_reading(request.into_payload(), Some(0));
+            Err(PyConnectionRefusedError::new_err(
+                "the server is closing and takes no further calls",
+            ))
+        }
+        Request::Call(call) if call.op == Op::AWAIT => match run_await(py, connection, call) {
+            Ok(None) => return,
+            Ok(Some(prepared)) => Ok(prepared),
+            Err(error) => Err(error),
+        },
+        Request::Call(call) => run_call(py, connection, call).map(|(prepared, result)| {
+            kept = result;
+            prepared
+        }),
+        Request::Fetch(fetch) => run_fetch(py, connection, fetch),
     };
-    if keep && let Some(result) = result {
-        let held = result.unbind();
-        let not_kept = connection.link.state().engine.keep(answer, held);
+    if let (true, Err(error)) = (keep, &result) {
+        kept = Some(error.value(py).clone().into_any());
+    }
+    let result = described(py, connection, result, !debugging);
+    drop(running);
+    if let Some(kept) = kept {
+        // For later requests that mention this one.
+        let not_kept = connection
+            .link
+            .state()
+            .engine
+            .keep(answer, Held::new(kept.unbind()));
         drop(not_kept);
     }
-    let refused = connection
-        .link
-        .state()
-        .engine
-        .reply(answer, outcome, payload);
+    reply(py, connection, answer, result);
+}
+
+/// Replies to a request that was performed elsewhere.
+pub(crate) fn respond(
+    py: Python<'_>,
+    connection: &Arc<Connection>,
+    answer: AnswerId,
+    result: PyResult<Prepared>,
+) {
+    let result = described(py, connection, result, true);
+    reply(py, connection, answer, result);
+}
+
+/// `note`: an error is one of the served program, which may be debugged later.
+fn described(
+    py: Python<'_>,
+    connection: &Arc<Connection>,
+    result: PyResult<Prepared>,
+    note: bool,
+) -> (Outcome, Prepared) {
+    match result {
+        Ok(prepared) => (Outcome::Value, prepared),
+        Err(error) => {
+            if note {
+                operator::note(py, connection, &error);
+            }
+            (Outcome::Error, error_payload(py, connection, error))
+        }
+    }
+}
+
+fn reply(
+    py: Python<'_>,
+    connection: &Arc<Connection>,
+    answer: AnswerId,
+    (outcome, (payload, alive)): (Outcome, Prepared),
+) {
+    let refused = {
+        let mut state = connection.link.state();
+        state.ran(answer);
+        state.engine.reply(answer, outcome, payload)
+    };
     drop(alive);
     // A reply beyond the limit of a message: the caller is told, and does not wait for ever.
     if let Err(error @ objspace_proto::Error::LimitExceeded { .. }) = refused {
@@ -69,6 +139,28 @@ fn perform_request(py: Python<'_>, connection: &Arc<Connection>, request: Reques
             .reply(answer, Outcome::Error, payload);
         drop(alive);
     }
+}
+
+/// Hands what is to be awaited to an event loop, which replies when it is done. What is no such
+/// request is performed at once.
+fn run_await(
+    py: Python<'_>,
+    connection: &Arc<Connection>,
+    call: IncomingCall,
+) -> PyResult<Option<Prepared>> {
+    let target = find(py, connection, call.target, call.payload.ticket());
+    let arguments = Reader::read_arguments(connection, py, call.payload)?;
+    let Some(target) = target? else {
+        return Err(PyTypeError::new_err("a session cannot be awaited"));
+    };
+    if !arguments.positional.is_empty() {
+        awaiting::perform_later(py, connection, call.answer, &target, &arguments)?;
+        return Ok(None);
+    }
+    connection.check(&target, call.op, None)?;
+    let mut writer = Writer::new(connection);
+    writer.value(&perform(&target, call.op, &arguments)?)?;
+    Ok(Some(writer.finish()))
 }
 
 /// The reply of a call, and its result if that is to be kept.
@@ -92,7 +184,7 @@ fn run_call<'py>(
             connection.check(&target, call.op, name)?;
             if keep {
                 // The caller has gone on, and cannot ask the other operand.
-                operator(&target, call.op, &arguments)?
+                apply_operator(&target, call.op, &arguments)?
             } else {
                 perform(&target, call.op, &arguments)?
             }
@@ -158,6 +250,23 @@ fn run_fetch(
             .collect::<PyResult<Vec<_>>>()?;
         writer.value(PyTuple::new(py, names)?.as_any())?;
         return Ok(writer.finish());
+    }
+    if target.as_ref().is_ok_and(Option::is_none) {
+        match fetch.what {
+            FetchKind::STATUS => {
+                writer.value(&operator::status(py, connection)?)?;
+                return Ok(writer.finish());
+            }
+            FetchKind::LAST_ERROR => {
+                let again = match arguments.positional.first() {
+                    Some(again) => again.is_truthy()?,
+                    None => false,
+                };
+                writer.value(&operator::last_error(py, connection, again)?)?;
+                return Ok(writer.finish());
+            }
+            _ => {}
+        }
     }
     let Some(target) = target? else {
         return Err(PyTypeError::new_err(format!(

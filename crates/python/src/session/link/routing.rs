@@ -6,9 +6,10 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use objspace_net::Waker;
-use objspace_proto::{Event, ImportId, Received};
+use objspace_proto::{AnswerId, Event, ImportId, Received};
 
 use super::{Answer, End, Held, Request, State, Waiter};
+use crate::session::deadline;
 
 /// So many classes may be described before any of them is mentioned.
 const MOST_UNREAD_SHAPES: usize = 4096;
@@ -36,7 +37,12 @@ impl State {
 
     /// The next call of a logical thread that was idle.
     pub(super) fn next_work(&mut self) -> Option<Request> {
-        self.work.pop_front()
+        if self.congested() {
+            return None;
+        }
+        let request = self.work.pop_front()?;
+        self.running.push(request.running());
+        Some(request)
     }
 
     /// Gives back what a payload holds that nobody will read.
@@ -47,11 +53,19 @@ impl State {
         self.garbage.append(&mut dropped);
     }
 
+    /// A request of the peer has been answered.
+    pub(crate) fn ran(&mut self, answer: AnswerId) {
+        if let Some(at) = self.running.iter().rposition(|run| run.answer == answer) {
+            self.running.swap_remove(at);
+            self.answered += 1;
+        }
+    }
+
     /// Sorts what arrived. Returns why the session ends, if it does.
     pub(super) fn take(&mut self, event: Event<Held>, reader: Option<&Arc<Waker>>) -> Option<End> {
         match event {
-            Event::Call(call) => self.route(Request::Call(call), reader),
-            Event::Fetch(fetch) => self.route(Request::Fetch(fetch), reader),
+            Event::Call(call) => return self.route(Request::Call(call), reader),
+            Event::Fetch(fetch) => return self.route(Request::Fetch(fetch), reader),
             Event::Reply {
                 question,
                 outcome,
@@ -63,11 +77,16 @@ impl State {
                 {
                     waiter.answer = Some(Answer { outcome, payload });
                     waiter.wake_unless(reader);
-                } else {
+                } else if let Some(Answer { payload, .. }) =
+                    self.notices.answered(question, Answer { outcome, payload })
+                {
                     // Nobody waits any more: the call was cancelled.
                     self.let_go(&payload);
+                } else {
+                    self.round_trips += 1;
                 }
             }
+            Event::Cancelled(answer) => self.notices.cancelled(answer),
             Event::Released(mut objects) => self.garbage.append(&mut objects),
             Event::Shape { class, payload } => return self.keep_shape(class, payload),
             Event::Closed { reason, .. } => return Some(End::ByPeer(reason)),
@@ -92,15 +111,25 @@ impl State {
         None
     }
 
-    pub(super) fn route(&mut self, request: Request, reader: Option<&Arc<Waker>>) {
+    /// Gives a request to whoever is to run it. Returns why the session ends, if it does.
+    pub(super) fn route(&mut self, request: Request, reader: Option<&Arc<Waker>>) -> Option<End> {
+        if let Some((answer, milliseconds)) = request.deadline() {
+            self.deadlines.insert(answer, deadline::after(milliseconds));
+        }
+        self.weight += request.weight();
+        if self.weight > self.engine.limits().message_size.saturating_mul(2) {
+            let reason = "more than twice the limit of a message waits in its requests";
+            return Some(End::Broken(reason.into()));
+        }
         if let Some(parent) = request.parent()
             && let Some(wait) = self.waits.get(&parent).copied()
             && let Some(waiter) = self.waiters.get_mut(&wait)
         {
             waiter.nested.push_back(request);
             waiter.wake_unless(reader);
-            return;
+            return None;
         }
         self.queue(request);
+        None
     }
 }
