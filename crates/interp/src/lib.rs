@@ -42,8 +42,8 @@ pub mod type_dict;
 pub mod type_hook;
 
 pub use layout::CHECKS as LAYOUT_CHECKS;
-pub use layout::OPCODE_CHECKS;
 pub use layout::MINOR;
+pub use layout::OPCODE_CHECKS;
 pub use thread::position;
 #[doc(hidden)]
 pub use verify::understands as verifies;

@@ -7,10 +7,10 @@ use std::ffi::c_int;
 use std::ptr;
 
 use pyo3_ffi::{
-    Py_DECREF, Py_INCREF, Py_XDECREF, PyCell_Type, PyCode_Type, PyDict_Check, PyDict_New,
+    Py_DECREF, Py_INCREF, Py_TYPE, Py_XDECREF, PyCell_Type, PyCode_Type, PyDict_Check, PyDict_New,
     PyDict_Next, PyDict_SetItem, PyErr_Occurred, PyErr_SetString, PyExc_TypeError,
     PyExc_ValueError, PyFrame_New, PyFrame_Type, PyLong_AsSsize_t, PyLong_FromSsize_t, PyObject,
-    PyThreadState_Get, Py_TYPE,
+    PyThreadState_Get,
 };
 
 use crate::layout::{Code, Frame, FrameObject, OWNED_BY_FRAME_OBJECT};
@@ -129,7 +129,8 @@ unsafe fn is_fresh(frame: *mut PyObject) -> bool {
             return false;
         }
         let slots = (&raw const (*inner).localsplus).cast::<*mut PyObject>();
-        (0..usize::try_from((*code).nlocalsplus).unwrap_or(0)).all(|index| (*slots.add(index)).is_null())
+        (0..usize::try_from((*code).nlocalsplus).unwrap_or(0))
+            .all(|index| (*slots.add(index)).is_null())
     }
 }
 

@@ -20,20 +20,84 @@ thread_local! {
 
 /// What can be called by name without doing harm; all else of `builtins` has to be allowed.
 const BUILTINS: &[&str] = &[
-    "ArithmeticError", "AssertionError", "AttributeError", "BaseException", "BaseExceptionGroup",
-    "BlockingIOError", "BrokenPipeError", "BufferError", "ChildProcessError",
-    "ConnectionAbortedError", "ConnectionError", "ConnectionRefusedError", "ConnectionResetError",
-    "EOFError", "Ellipsis", "Exception", "ExceptionGroup", "FileExistsError", "FileNotFoundError",
-    "FloatingPointError", "GeneratorExit", "ImportError", "IndentationError", "IndexError",
-    "InterruptedError", "IsADirectoryError", "KeyError", "KeyboardInterrupt", "LookupError",
-    "MemoryError", "ModuleNotFoundError", "NameError", "NotADirectoryError", "NotImplemented",
-    "NotImplementedError", "OSError", "OverflowError", "PermissionError", "ProcessLookupError",
-    "RecursionError", "ReferenceError", "RuntimeError", "StopAsyncIteration", "StopIteration",
-    "SyntaxError", "SystemError", "SystemExit", "TabError", "TimeoutError", "TypeError",
-    "UnboundLocalError", "UnicodeDecodeError", "UnicodeEncodeError", "UnicodeError",
-    "UnicodeTranslateError", "ValueError", "ZeroDivisionError", "bool", "bytearray", "bytes",
-    "complex", "dict", "enumerate", "filter", "float", "frozenset", "int", "iter", "list", "map",
-    "object", "range", "reversed", "set", "slice", "str", "tuple", "zip",
+    "ArithmeticError",
+    "AssertionError",
+    "AttributeError",
+    "BaseException",
+    "BaseExceptionGroup",
+    "BlockingIOError",
+    "BrokenPipeError",
+    "BufferError",
+    "ChildProcessError",
+    "ConnectionAbortedError",
+    "ConnectionError",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "EOFError",
+    "Ellipsis",
+    "Exception",
+    "ExceptionGroup",
+    "FileExistsError",
+    "FileNotFoundError",
+    "FloatingPointError",
+    "GeneratorExit",
+    "ImportError",
+    "IndentationError",
+    "IndexError",
+    "InterruptedError",
+    "IsADirectoryError",
+    "KeyError",
+    "KeyboardInterrupt",
+    "LookupError",
+    "MemoryError",
+    "ModuleNotFoundError",
+    "NameError",
+    "NotADirectoryError",
+    "NotImplemented",
+    "NotImplementedError",
+    "OSError",
+    "OverflowError",
+    "PermissionError",
+    "ProcessLookupError",
+    "RecursionError",
+    "ReferenceError",
+    "RuntimeError",
+    "StopAsyncIteration",
+    "StopIteration",
+    "SyntaxError",
+    "SystemError",
+    "SystemExit",
+    "TabError",
+    "TimeoutError",
+    "TypeError",
+    "UnboundLocalError",
+    "UnicodeDecodeError",
+    "UnicodeEncodeError",
+    "UnicodeError",
+    "UnicodeTranslateError",
+    "ValueError",
+    "ZeroDivisionError",
+    "bool",
+    "bytearray",
+    "bytes",
+    "complex",
+    "dict",
+    "enumerate",
+    "filter",
+    "float",
+    "frozenset",
+    "int",
+    "iter",
+    "list",
+    "map",
+    "object",
+    "range",
+    "reversed",
+    "set",
+    "slice",
+    "str",
+    "tuple",
+    "zip",
 ];
 
 /// Functions of the standard library that pickles of harmless values name.
@@ -110,7 +174,12 @@ pub(crate) fn attribute(value: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
         return self::module(&module);
     }
     let slot = name.starts_with("__") && name.ends_with("__");
-    if slot && !matches!(name, "__next__" | "__len__" | "__getitem__" | "__contains__" | "__iter__") {
+    if slot
+        && !matches!(
+            name,
+            "__next__" | "__len__" | "__getitem__" | "__contains__" | "__iter__"
+        )
+    {
         return Err(errors::unpickling(format!(
             "the pickle looks up {name} on an object, which allow= refuses"
         )));
@@ -121,7 +190,9 @@ pub(crate) fn attribute(value: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
 /// An imported module, imported now if need be.
 pub(crate) fn import<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     module(name)?;
-    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let modules = py
+        .import(intern!(py, "sys"))?
+        .getattr(intern!(py, "modules"))?;
     if let Ok(module) = modules.get_item(name)
         && !module.is_none()
     {
@@ -141,7 +212,7 @@ pub(crate) fn find<'py>(
     let Some(rule) = rule() else {
         return found();
     };
-    let harmless = module == maker::MODULE
+    let harmless = (module == maker::MODULE && !name.contains('.'))
         || (matches!(module, "builtins" | "__builtin__") && BUILTINS.contains(&name))
         || (module == ITERATORS && !name.contains('.'))
         || HARMLESS.contains(&(module, name));

@@ -242,7 +242,9 @@ fn module_of(code: &Bound<'_, PyCode>) -> PyResult<Option<String>> {
     if file.starts_with('<') && !file.starts_with("<frozen ") {
         return Ok(None);
     }
-    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let modules = py
+        .import(intern!(py, "sys"))?
+        .getattr(intern!(py, "modules"))?;
     let known = FILES
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -254,7 +256,13 @@ fn module_of(code: &Bound<'_, PyCode>) -> PyResult<Option<String>> {
         return Ok(Some(name));
     }
     let mut found = None;
-    for item in PyList::new(py, modules.call_method0("items")?.try_iter()?.collect::<PyResult<Vec<_>>>()?)? {
+    for item in PyList::new(
+        py,
+        modules
+            .call_method0("items")?
+            .try_iter()?
+            .collect::<PyResult<Vec<_>>>()?,
+    )? {
         let (name, module): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
         let Ok(name) = name.extract::<String>() else {
             continue;
@@ -445,8 +453,8 @@ pub(crate) fn code_value<'py>(
         .call1(fields)
         .map_err(|error| errors::unpickling(format!("code by value: {}", error.value(py))))?
         .cast_into::<PyCode>()?;
-    let computed =
-        compute(&code).map_err(|error| errors::unpickling(format!("code by value: {}", error.value(py))))?;
+    let computed = compute(&code)
+        .map_err(|error| errors::unpickling(format!("code by value: {}", error.value(py))))?;
     if computed != hash {
         return Err(errors::unpickling(format!(
             "the code of {} does not have the hash that stands with it",

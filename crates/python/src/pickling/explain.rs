@@ -149,7 +149,10 @@ fn children<'py>(object: &Bound<'py, PyAny>, pass: &Pass) -> PyResult<Children<'
     }
     if object.is_exact_instance_of::<PySet>() || object.is_exact_instance_of::<PyFrozenSet>() {
         let items: Vec<_> = object.try_iter()?.collect::<PyResult<_>>()?;
-        return Ok(items.into_iter().map(|item| ("a member".to_owned(), item)).collect());
+        return Ok(items
+            .into_iter()
+            .map(|item| ("a member".to_owned(), item))
+            .collect());
     }
     if let Some(reduced) = reduce(object, pass)? {
         let Ok(parts) = reduced.cast_into::<PyTuple>() else {
@@ -261,7 +264,9 @@ fn generic<'py>(object: &Bound<'py, PyAny>) -> PyResult<Children<'py>> {
             let item = item?;
             if index == 3 {
                 children.push((format!("[{number}]"), item));
-            } else if let Ok((key, value)) = item.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>() {
+            } else if let Ok((key, value)) =
+                item.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()
+            {
                 children.push((format!("[{}]", short(&key)), value));
             }
         }
@@ -282,7 +287,9 @@ fn attributes<'py>(object: &Bound<'py, PyAny>) -> Children<'py> {
         return Vec::new();
     };
     let class = object.get_type();
-    let class = class.name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    let class = class
+        .name()
+        .map_or_else(|_| "?".to_owned(), |name| name.to_string());
     dict.iter()
         .map(|(name, value)| (format!("{class}.{name}"), value))
         .collect()
@@ -364,7 +371,8 @@ fn function_variables<'py>(function: &Bound<'py, PyAny>) -> PyResult<(Children<'
 fn short(key: &Bound<'_, PyAny>) -> String {
     let plain = is_plain(key);
     let text = if plain {
-        key.repr().map_or_else(|_| "?".to_owned(), |text| text.to_string())
+        key.repr()
+            .map_or_else(|_| "?".to_owned(), |text| text.to_string())
     } else {
         key.get_type()
             .name()

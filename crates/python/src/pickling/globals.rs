@@ -147,7 +147,9 @@ pub(crate) fn used<'py>(
     names.sort_unstable();
     let values = PyDict::new(py);
     let submodules = PyList::empty(py);
-    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let modules = py
+        .import(intern!(py, "sys"))?
+        .getattr(intern!(py, "modules"))?;
     for name in &names {
         let Some(value) = dict.get_item(name)? else {
             continue;
@@ -163,7 +165,10 @@ pub(crate) fn used<'py>(
         }
         values.set_item(name, value)?;
     }
-    Ok(Some(PyTuple::new(py, [values.into_any(), submodules.into_any()])?))
+    Ok(Some(PyTuple::new(
+        py,
+        [values.into_any(), submodules.into_any()],
+    )?))
 }
 
 /// The names of globals in `code` and what is nested in it, and all other names.
@@ -219,7 +224,10 @@ fn opcodes(py: Python<'_>) -> PyResult<&'static Opcodes> {
             extended: number("EXTENDED_ARG")?,
             load_global: number("LOAD_GLOBAL")?,
             // One of them is there from 3.12 on.
-            by_name: by_name.iter().filter_map(|name| number(name).ok()).collect(),
+            by_name: by_name
+                .iter()
+                .filter_map(|name| number(name).ok())
+                .collect(),
         })
     })
 }
@@ -257,7 +265,9 @@ pub(crate) fn program(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 #[pyfunction]
 pub(crate) fn module_globals<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {
     let module = allow::import(py, name)?;
-    Ok(module.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?)
+    Ok(module
+        .getattr(intern!(py, "__dict__"))?
+        .cast_into::<PyDict>()?)
 }
 
 /// Globals by value: those of this process's module where it is the same one, else a new dict.
@@ -273,7 +283,9 @@ pub(crate) fn namespace<'py>(
     let same = written_by == process()
         || (main && !written_in.is_empty() && program(py)?.as_bytes() == written_in);
     if same {
-        let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+        let modules = py
+            .import(intern!(py, "sys"))?
+            .getattr(intern!(py, "modules"))?;
         let key = if main { "__main__" } else { &*text };
         if let Ok(module) = modules.get_item(key)
             && let Ok(module) = module.cast_into::<PyModule>()
@@ -298,7 +310,9 @@ pub(crate) fn fill(globals: &Bound<'_, PyDict>, used: &Bound<'_, PyTuple>) -> Py
         allow::import(py, &name.extract::<String>()?)?;
     }
     if let Some(name) = module_name(globals)? {
-        let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+        let modules = py
+            .import(intern!(py, "sys"))?
+            .getattr(intern!(py, "modules"))?;
         if let Ok(module) = modules.get_item(name)
             && let Ok(module) = module.cast_into::<PyModule>()
             && module.dict().is(globals)
@@ -323,8 +337,12 @@ pub(crate) fn with_used<'py>(
     };
     let (make, args) = (reduction.get_item(0)?, reduction.get_item(1)?);
     let (state, setter) = (
-        reduction.get_item(2).unwrap_or_else(|_| py.None().into_bound(py)),
-        reduction.get_item(5).unwrap_or_else(|_| py.None().into_bound(py)),
+        reduction
+            .get_item(2)
+            .unwrap_or_else(|_| py.None().into_bound(py)),
+        reduction
+            .get_item(5)
+            .unwrap_or_else(|_| py.None().into_bound(py)),
     );
     let state = (setter, state, wrap(globals)?, used).into_pyobject(py)?;
     phased(py, make, args, state.into_any(), "set_with_globals")

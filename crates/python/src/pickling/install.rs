@@ -98,8 +98,16 @@ fn install_all(py: Python<'_>, exceptions: bool, before: &mut Vec<Before>) -> Py
         set(before, &registry, &class, &by_copyreg)?;
         match kind {
             // What does not change, or is one of a kind, is its own copy. `copy` knows most of these.
-            Some(Kind::Code | Kind::Function | Kind::BuiltinMethod | Kind::Module | Kind::ContextVar
-                | Kind::LruCache | Kind::Sentinel | Kind::Property) => {
+            Some(
+                Kind::Code
+                | Kind::Function
+                | Kind::BuiltinMethod
+                | Kind::Module
+                | Kind::ContextVar
+                | Kind::LruCache
+                | Kind::Sentinel
+                | Kind::Property,
+            ) => {
                 let itself = maker::get(py, "itself")?;
                 if !shallow.contains(&class)? {
                     set(before, &shallow, &class, &itself)?;

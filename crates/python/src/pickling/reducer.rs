@@ -228,4 +228,3 @@ pub(crate) fn phased<'py>(
 pub(crate) fn refused(message: impl Into<String>) -> PyErr {
     errors::pickling(message)
 }
-

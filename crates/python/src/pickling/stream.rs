@@ -136,7 +136,9 @@ pub(crate) fn check(header: &Header, bytes: &[u8], key: Option<&[u8]>) -> PyResu
             mac.update(before);
             mac.update(payload);
             mac.verify_slice(seal).map_err(|_| {
-                errors::unpickling("the signature of the pickle does not fit its contents and the key")
+                errors::unpickling(
+                    "the signature of the pickle does not fit its contents and the key",
+                )
             })
         }
         (false, Some(_)) => Err(errors::unpickling(
@@ -152,7 +154,9 @@ pub(crate) fn check(header: &Header, bytes: &[u8], key: Option<&[u8]>) -> PyResu
             if sum.finalize().to_le_bytes() == seal {
                 Ok(())
             } else {
-                Err(errors::unpickling("the pickle is damaged: its checksum does not fit"))
+                Err(errors::unpickling(
+                    "the pickle is damaged: its checksum does not fit",
+                ))
             }
         }
     }
@@ -194,7 +198,9 @@ pub(crate) fn wrap<'py>(
 
 fn mac(key: &[u8]) -> PyResult<Hmac<Sha256>> {
     if key.is_empty() {
-        return Err(PyValueError::new_err("the key of a signature must not be empty"));
+        return Err(PyValueError::new_err(
+            "the key of a signature must not be empty",
+        ));
     }
     Hmac::new_from_slice(key).map_err(|error| PyValueError::new_err(error.to_string()))
 }

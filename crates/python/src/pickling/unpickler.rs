@@ -41,7 +41,10 @@ pub(crate) fn unwrap_pickle(
     let header = stream::read_header(py, data)?;
     within(header.payload, limit)?;
     stream::check(&header, data, key)?;
-    Ok(Some((header.length, header.length + header.payload as usize)))
+    Ok(Some((
+        header.length,
+        header.length + header.payload as usize,
+    )))
 }
 
 fn within(length: u64, limit: Option<u64>) -> PyResult<()> {
@@ -76,7 +79,9 @@ pub(crate) fn read_pickle<'py>(
     let mut bytes = Vec::new();
     read(file, &mut bytes, 1)?;
     if bytes.is_empty() {
-        return Err(PyEOFError::new_err("the file ends where a pickle should begin"));
+        return Err(PyEOFError::new_err(
+            "the file ends where a pickle should begin",
+        ));
     }
     if bytes[0] != stream::MAGIC[0] {
         unsigned(key)?;
@@ -118,7 +123,9 @@ fn read(file: &Bound<'_, PyAny>, bytes: &mut Vec<u8>, wanted: usize) -> PyResult
             return Ok(false);
         }
         if read.len() > wanted - bytes.len() {
-            return Err(PyValueError::new_err("read() returned more than was asked for"));
+            return Err(PyValueError::new_err(
+                "read() returned more than was asked for",
+            ));
         }
         bytes.extend_from_slice(read);
     }
@@ -163,4 +170,3 @@ pub(crate) fn explain_failure<'py>(
         .into_bound(py)
         .into_any()
 }
-

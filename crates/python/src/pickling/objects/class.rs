@@ -45,8 +45,7 @@ pub(super) fn reduce<'py>(
 ) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let py = class.py();
     // SAFETY: the type is live; its flags are read.
-    let heap =
-        unsafe { (*class.as_type_ptr()).tp_flags & pyo3::ffi::Py_TPFLAGS_HEAPTYPE != 0 };
+    let heap = unsafe { (*class.as_type_ptr()).tp_flags & pyo3::ffi::Py_TPFLAGS_HEAPTYPE != 0 };
     if !heap || named(class.as_any(), not_value(pass.mode))?.is_some() {
         return Ok(None);
     }
@@ -61,7 +60,11 @@ pub(super) fn reduce<'py>(
     };
     let members = PyDict::new(py);
     if enumeration {
-        for item in class.getattr("__members__")?.call_method0("items")?.try_iter()? {
+        for item in class
+            .getattr("__members__")?
+            .call_method0("items")?
+            .try_iter()?
+        {
             let (name, member): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
             members.set_item(name, member.getattr("_value_")?)?;
         }
@@ -80,7 +83,11 @@ pub(super) fn reduce<'py>(
         part("__module__")?,
         bases,
         slots.clone(),
-        if enumeration { members.clone().into_any() } else { none },
+        if enumeration {
+            members.clone().into_any()
+        } else {
+            none
+        },
         globals::program(py)?,
     )
         .into_pyobject(py)?;
@@ -91,8 +98,7 @@ pub(super) fn reduce<'py>(
         if let Ok(text) = name.extract::<String>() {
             let made = MADE.contains(&&*text)
                 || slot_names.contains(&text)
-                || (enumeration
-                    && (MADE_BY_ENUM.contains(&&*text) || members.contains(&name)?));
+                || (enumeration && (MADE_BY_ENUM.contains(&&*text) || members.contains(&name)?));
             if made {
                 continue;
             }
@@ -105,7 +111,14 @@ pub(super) fn reduce<'py>(
     };
     let state = (attributes, abstracts).into_pyobject(py)?;
     let make = maker::get(py, "make_class")?;
-    phased(py, make, arguments.into_any(), state.into_any(), "set_class").map(Some)
+    phased(
+        py,
+        make,
+        arguments.into_any(),
+        state.into_any(),
+        "set_class",
+    )
+    .map(Some)
 }
 
 /// Classes of modules that can be imported go by name also where code goes by value: there are two
@@ -179,10 +192,7 @@ fn of_same_program<'py>(
     if !main || program.as_bytes().is_empty() || program.as_bytes() != written_in.as_bytes() {
         return Ok(None);
     }
-    let mut object = py
-        .import("sys")?
-        .getattr("modules")?
-        .get_item("__main__")?;
+    let mut object = py.import("sys")?.getattr("modules")?.get_item("__main__")?;
     for part in qualname.split('.') {
         let Ok(next) = object.getattr(part) else {
             return Ok(None);
@@ -194,7 +204,10 @@ fn of_same_program<'py>(
 
 /// A class without attributes, or the one that is known.
 #[pyfunction]
-#[expect(clippy::too_many_arguments, reason = "they are the arguments of a reduction")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "they are the arguments of a reduction"
+)]
 fn make_class<'py>(
     py: Python<'py>,
     identifier: &Bound<'py, PyBytes>,
@@ -256,7 +269,9 @@ fn set_class<'py>(
         .getattr(intern!(py, "__setattr__"))?;
     let names = class.getattr(intern!(py, "__dict__"))?;
     for (name, value) in attributes {
-        let text: String = name.extract().map_err(|_| refused("a class has an attribute without a name"))?;
+        let text: String = name
+            .extract()
+            .map_err(|_| refused("a class has an attribute without a name"))?;
         // `__init_subclass__` and `__classcell__` have done their work.
         if text == "__slots__" && names.contains(&name)? {
             continue;

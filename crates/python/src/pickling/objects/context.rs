@@ -10,8 +10,14 @@ use crate::pickling::{allow, errors, maker};
 
 pub(super) fn variable<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
     let py = object.py();
-    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
-    for item in modules.call_method0("copy")?.call_method0("items")?.try_iter()? {
+    let modules = py
+        .import(intern!(py, "sys"))?
+        .getattr(intern!(py, "modules"))?;
+    for item in modules
+        .call_method0("copy")?
+        .call_method0("items")?
+        .try_iter()?
+    {
         let (name, module): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
         let Ok(names) = module.getattr(intern!(py, "__dict__")) else {
             continue;
@@ -48,7 +54,13 @@ pub(super) fn context<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
     }
     let make = maker::get(py, "make_context")?;
     let state = (values, decimal).into_pyobject(py)?;
-    phased(py, make, PyTuple::empty(py).into_any(), state.into_any(), "set_context")
+    phased(
+        py,
+        make,
+        PyTuple::empty(py).into_any(),
+        state.into_any(),
+        "set_context",
+    )
 }
 
 /// Whether this is the variable of the module `decimal`, which no name leads to.
@@ -63,11 +75,7 @@ fn is_decimal(variable: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult
 
 /// The context variable that is a global of a module.
 #[pyfunction]
-fn context_variable<'py>(
-    py: Python<'py>,
-    module: &str,
-    name: &str,
-) -> PyResult<Bound<'py, PyAny>> {
+fn context_variable<'py>(py: Python<'py>, module: &str, name: &str) -> PyResult<Bound<'py, PyAny>> {
     let found = allow::import(py, module)?.getattr(name).ok();
     let class = py.import("contextvars")?.getattr("ContextVar")?;
     found

@@ -12,7 +12,12 @@ use crate::pickling::{errors, maker};
 pub(super) fn property<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
     let py = object.py();
     let part = |name: &str| object.getattr(name);
-    let arguments = (part("fget")?, part("fset")?, part("fdel")?, part("__doc__")?);
+    let arguments = (
+        part("fget")?,
+        part("fset")?,
+        part("fdel")?,
+        part("__doc__")?,
+    );
     reduced(py, "make_property", arguments)
 }
 
@@ -66,7 +71,13 @@ pub(super) fn mapping_proxy<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'
 pub(super) fn sentinel<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
     let py = object.py();
     let module = py.import("dataclasses")?;
-    for name in ["MISSING", "KW_ONLY", "_FIELD", "_FIELD_CLASSVAR", "_FIELD_INITVAR"] {
+    for name in [
+        "MISSING",
+        "KW_ONLY",
+        "_FIELD",
+        "_FIELD_CLASSVAR",
+        "_FIELD_INITVAR",
+    ] {
         if module.getattr(name)?.is(object) {
             return reduced(py, "dataclass_marker", (name,));
         }
@@ -137,7 +148,9 @@ fn dataclass_marker<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyA
         "MISSING" | "KW_ONLY" | "_FIELD" | "_FIELD_CLASSVAR" | "_FIELD_INITVAR" => {
             py.import("dataclasses")?.getattr(name)
         }
-        _ => Err(errors::unpickling(format!("no marker of dataclasses: {name:?}"))),
+        _ => Err(errors::unpickling(format!(
+            "no marker of dataclasses: {name:?}"
+        ))),
     }
 }
 

@@ -39,7 +39,11 @@ pub(super) fn reduce<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyT
     } else {
         let arguments = (&class, object.getattr(intern!(py, "args"))?).into_pyobject(py)?;
         let state = object.getattr(intern!(py, "__dict__"))?;
-        let state = if state.is_truthy()? { state } else { none.clone() };
+        let state = if state.is_truthy()? {
+            state
+        } else {
+            none.clone()
+        };
         (
             maker::get(py, "make_exception")?,
             arguments.into_any(),
@@ -78,7 +82,11 @@ pub(super) fn reduce<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyT
         object.getattr(intern!(py, "__suppress_context__"))?,
         inner,
         setter,
-        if kept.is_empty() { none } else { kept.into_any() },
+        if kept.is_empty() {
+            none
+        } else {
+            kept.into_any()
+        },
     );
     let state = state.into_pyobject(py)?.into_any();
     phased(py, make, arguments, state, "set_exception")
@@ -196,7 +204,9 @@ fn set_exception<'py>(
     for (name, value) in kept.iter().flatten() {
         let name: String = name.extract()?;
         if name != "args" && !KEPT.iter().any(|(_, names)| names.contains(&&*name)) {
-            return Err(errors::unpickling(format!("no attribute of exceptions: {name:?}")));
+            return Err(errors::unpickling(format!(
+                "no attribute of exceptions: {name:?}"
+            )));
         }
         exception.setattr(name, value)?;
     }

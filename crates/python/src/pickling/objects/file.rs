@@ -21,7 +21,8 @@ pub(crate) fn reduce_file<'py>(
     let refuse = |why: &str| -> PyErr {
         refused(format!(
             "cannot pickle an open file: {why} ({})",
-            file.repr().map_or_else(|_| "?".into(), |text| text.to_string())
+            file.repr()
+                .map_or_else(|_| "?".into(), |text| text.to_string())
         ))
     };
     if file.getattr(intern!(py, "closed"))?.is_truthy()? {
@@ -107,7 +108,9 @@ fn open_file<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     allow::module("io")?;
     if !matches!(mode, "rb" | "r+b" | "ab" | "a+b") {
-        return Err(errors::unpickling(format!("no mode of an open file: {mode:?}")));
+        return Err(errors::unpickling(format!(
+            "no mode of an open file: {mode:?}"
+        )));
     }
     let io = py.import(intern!(py, "io"))?;
     let raw = io.call_method1(intern!(py, "FileIO"), (path, mode))?;

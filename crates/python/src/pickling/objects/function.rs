@@ -18,7 +18,11 @@ pub(super) fn named(object: &Bound<'_, PyAny>, mode: CodeMode) -> PyResult<Optio
     if mode == CodeMode::Value {
         return Ok(None);
     }
-    let text = |name: &str| object.getattr(name).and_then(|text| text.extract::<String>());
+    let text = |name: &str| {
+        object
+            .getattr(name)
+            .and_then(|text| text.extract::<String>())
+    };
     let (Ok(module), Ok(qualname)) = (text("__module__"), text("__qualname__")) else {
         return Ok(None);
     };
@@ -29,7 +33,9 @@ pub(super) fn named(object: &Bound<'_, PyAny>, mode: CodeMode) -> PyResult<Optio
     if main && mode == CodeMode::Auto {
         return Ok(None);
     }
-    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let modules = py
+        .import(intern!(py, "sys"))?
+        .getattr(intern!(py, "modules"))?;
     let Ok(found) = modules.get_item(&module) else {
         return Ok(None);
     };
@@ -86,10 +92,7 @@ pub(super) fn reduce<'py>(
     by_value(function, pass).map(Some)
 }
 
-fn by_value<'py>(
-    function: &Bound<'py, PyFunction>,
-    pass: &Pass,
-) -> PyResult<Bound<'py, PyTuple>> {
+fn by_value<'py>(function: &Bound<'py, PyFunction>, pass: &Pass) -> PyResult<Bound<'py, PyTuple>> {
     let py = function.py();
     let part = |name: &str| function.getattr(name);
     let code = part("__code__")?.cast_into::<PyCode>()?;
@@ -111,7 +114,11 @@ fn by_value<'py>(
         PyTuple::empty(py).into_any()
     };
     let orphan = |value: Bound<'py, PyAny>| -> PyResult<Bound<'py, PyAny>> {
-        Ok(if value.is_truthy()? { value } else { none.clone() })
+        Ok(if value.is_truthy()? {
+            value
+        } else {
+            none.clone()
+        })
     };
     let used = globals::used(&dict, &code, pass.mode)?;
     let state = (
@@ -125,7 +132,13 @@ fn by_value<'py>(
     )
         .into_pyobject(py)?;
     let make = maker::get(py, "make_function")?;
-    phased(py, make, arguments.into_any(), state.into_any(), "set_function")
+    phased(
+        py,
+        make,
+        arguments.into_any(),
+        state.into_any(),
+        "set_function",
+    )
 }
 
 /// A method is its function and its object: the name may lead elsewhere (`super().method`).
@@ -196,7 +209,9 @@ fn function_reference<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let missing = || errors::unpickling(format!("there is no function {module}.{qualname} here"));
     if !STEPS.contains(&step) {
-        return Err(errors::unpickling(format!("no way to a function: {step:?}")));
+        return Err(errors::unpickling(format!(
+            "no way to a function: {step:?}"
+        )));
     }
     let found = walk(&allow::import(py, module)?, qualname).ok_or_else(missing)?;
     let found = follow(&found, step).map_err(|_| missing())?;
@@ -218,7 +233,9 @@ fn make_function<'py>(
     closure: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = code.py();
-    let class = py.import(intern!(py, "types"))?.getattr(intern!(py, "FunctionType"))?;
+    let class = py
+        .import(intern!(py, "types"))?
+        .getattr(intern!(py, "FunctionType"))?;
     let function = class.call1((code, unwrap(globals)?, name, py.None(), closure))?;
     function.setattr(intern!(py, "__qualname__"), qualname)?;
     function.setattr(intern!(py, "__module__"), module)?;
@@ -236,10 +253,7 @@ type FunctionState<'py> = (
 );
 
 #[pyfunction]
-fn set_function<'py>(
-    function: &Bound<'py, PyFunction>,
-    state: FunctionState<'py>,
-) -> PyResult<()> {
+fn set_function<'py>(function: &Bound<'py, PyFunction>, state: FunctionState<'py>) -> PyResult<()> {
     let py = function.py();
     let (defaults, keywords, attributes, annotations, doc, parameters, used) = state;
     if let Some(used) = used {

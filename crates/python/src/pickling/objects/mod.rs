@@ -107,6 +107,12 @@ pub(crate) fn kinds(py: Python<'_>) -> PyResult<&'static Kinds> {
         ] {
             add(types.getattr(name)?, kind)?;
         }
+        // Methods of C types that want to know their class have a type of their own, without a name.
+        let pattern = py.import("re")?.call_method1("compile", ("",))?;
+        add(
+            pattern.getattr("search")?.get_type().into_any(),
+            Kind::BuiltinMethod,
+        )?;
         let builtins = py.import("builtins")?;
         for (name, kind) in [
             ("classmethod", Kind::ClassMethod),
@@ -228,10 +234,7 @@ fn by_flags<'py>(
     }
     // SAFETY: both are live; a subclass of the class of exceptions is asked for, no code runs.
     let exception = unsafe {
-        ffi::PyType_IsSubtype(
-            class.as_ptr().cast(),
-            ffi::PyExc_BaseException.cast(),
-        ) != 0
+        ffi::PyType_IsSubtype(class.as_ptr().cast(), ffi::PyExc_BaseException.cast()) != 0
     };
     if exception && pass.exceptions {
         return exception::reduce(object).map(Some);

@@ -13,10 +13,7 @@ use crate::pickling::globals;
 use crate::pickling::reducer::{CodeMode, Pass, phased, reduced};
 use crate::pickling::{errors, maker};
 
-pub(super) fn reduce<'py>(
-    entry: &Bound<'py, PyAny>,
-    pass: &Pass,
-) -> PyResult<Bound<'py, PyTuple>> {
+pub(super) fn reduce<'py>(entry: &Bound<'py, PyAny>, pass: &Pass) -> PyResult<Bound<'py, PyTuple>> {
     let py = entry.py();
     let make = maker::get(py, "make_traceback")?;
     let frame = entry.getattr(intern!(py, "tb_frame"))?;
@@ -65,15 +62,14 @@ pub(super) fn reduce<'py>(
     phased(py, make, arguments, links, "link_traceback")
 }
 
-pub(super) fn frame<'py>(
-    frame: &Bound<'py, PyAny>,
-    pass: &Pass,
-) -> PyResult<Bound<'py, PyTuple>> {
+pub(super) fn frame<'py>(frame: &Bound<'py, PyAny>, pass: &Pass) -> PyResult<Bound<'py, PyTuple>> {
     let py = frame.py();
     if let Some(generator) = objspace_generator(frame) {
         return reduced(py, "generator_frame", (generator,));
     }
-    let code = frame.getattr(intern!(py, "f_code"))?.cast_into::<PyCode>()?;
+    let code = frame
+        .getattr(intern!(py, "f_code"))?
+        .cast_into::<PyCode>()?;
     let dict = frame
         .getattr(intern!(py, "f_globals"))?
         .cast_into::<PyDict>()?;
@@ -94,7 +90,13 @@ pub(super) fn frame<'py>(
     let arguments = (&code, wrapped, frame.getattr(intern!(py, "f_lasti"))?).into_pyobject(py)?;
     let state = (variables, locals).into_pyobject(py)?;
     let make = maker::get(py, "make_frame")?;
-    let reduction = phased(py, make, arguments.into_any(), state.into_any(), "set_frame")?;
+    let reduction = phased(
+        py,
+        make,
+        arguments.into_any(),
+        state.into_any(),
+        "set_frame",
+    )?;
     globals::with_used(reduction, &dict, &code, pass.mode)
 }
 
@@ -118,7 +120,11 @@ fn make_traceback<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = frame.py();
     // Without a line there is none to compute: -1 is CPython's mark for that.
-    let lineno: i32 = if lineno.is_none() { -1 } else { lineno.extract()? };
+    let lineno: i32 = if lineno.is_none() {
+        -1
+    } else {
+        lineno.extract()?
+    };
     py.import(intern!(py, "types"))?
         .getattr(intern!(py, "TracebackType"))?
         .call1((py.None(), frame, lasti, lineno))
@@ -182,7 +188,11 @@ fn set_frame<'py>(
         objspace_interp::still::set_variables(
             frame.as_ptr(),
             variables.as_ptr(),
-            if locals.is_none() { std::ptr::null_mut() } else { locals.as_ptr() },
+            if locals.is_none() {
+                std::ptr::null_mut()
+            } else {
+                locals.as_ptr()
+            },
         )
     };
     if done < 0 {

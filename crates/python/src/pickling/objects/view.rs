@@ -63,7 +63,10 @@ pub(super) fn types(py: Python<'_>) -> PyResult<Vec<(Bound<'_, PyType>, Kind)>> 
     for over in Over::ALL {
         let view = over.view(&dict)?;
         types.push((view.get_type(), Kind::DictView(over)));
-        types.push((iter.call1((&view,))?.get_type(), Kind::DictIterator(over, false)));
+        types.push((
+            iter.call1((&view,))?.get_type(),
+            Kind::DictIterator(over, false),
+        ));
         types.push((
             reversed.call1((&view,))?.get_type(),
             Kind::DictIterator(over, true),
@@ -132,7 +135,11 @@ pub(super) fn dict_iterator<'py>(
         .checked_sub(rest)
         .ok_or_else(|| refused("an iterator over a dict has more before it than there is"))?;
     let size = if changed { None } else { Some(size) };
-    reduced(py, "dict_iterator", (dict, over.method(), reversed, taken, size))
+    reduced(
+        py,
+        "dict_iterator",
+        (dict, over.method(), reversed, taken, size),
+    )
 }
 
 /// An iterator over a dict that goes on where another one stood.
@@ -372,7 +379,8 @@ impl SetIterator {
             self.lock().1 -= 1;
             return Err(PyRuntimeError::new_err("Set changed size during iteration"));
         }
-        rest.get_item(position).map_or(Ok(None), |item| Ok(Some(item)))
+        rest.get_item(position)
+            .map_or(Ok(None), |item| Ok(Some(item)))
     }
 
     fn __length_hint__(&self, py: Python<'_>) -> usize {
@@ -386,7 +394,11 @@ impl SetIterator {
             (rest.0.clone_ref(py), rest.1)
         };
         let rest = rest.bind(py);
-        let set = if position > rest.len() { None } else { self.set.as_ref() };
+        let set = if position > rest.len() {
+            None
+        } else {
+            self.set.as_ref()
+        };
         let rest = rest.get_slice(position, rest.len());
         reduced(
             py,
