@@ -11,11 +11,11 @@
 >>> list(again), list(numbers)
 ([2, 3, 4], [2, 3, 4])
 
-`dumps`, `loads`, `dump`, `load`, `Pickler` and `Unpickler` take what their namesakes in `pickle` take,
-and more. `loads` and `load` also read ordinary pickles.
+`dumps`, `loads`, `dump`, `load`, `Pickler` and `Unpickler` take what their namesakes in `pickle`
+take, and more. `loads` and `load` also read ordinary pickles.
 
-Loading a pickle runs code. This holds for every pickle, and all the more for one of running code: load
-only what you or someone you trust has written, and sign what travels (`key=`).
+Loading a pickle runs code. This holds for every pickle, and all the more for one of running code:
+load only what you or someone you trust has written, and sign what travels (`key=`).
 """
 
 from __future__ import annotations
@@ -293,9 +293,9 @@ def load(
 def reopen_files(newline: str | None = None) -> None:
     """Let regular files be pickled: they are opened again by their path, at the same position.
 
-    What was written is flushed first; a file that is written to is not emptied again. Pipes, sockets
-    and files without a name are still refused. Text files are opened with this `newline`, which cannot
-    be asked of an open file.
+    What was written is flushed first; a file that is written to is not emptied again. Pipes,
+    sockets and files without a name are still refused. Text files are opened with this `newline`,
+    which cannot be asked of an open file.
     """
 
     def reduce(file: Any) -> Any:

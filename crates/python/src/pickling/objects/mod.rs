@@ -240,7 +240,7 @@ fn by_flags<'py>(
         return exception::reduce(object).map(Some);
     }
     if pass.mode == CodeMode::Plain {
-        return Ok(None);
+        return exception::of_worker(object, class);
     }
     // Derived from a type of the table: a socket with more methods is a socket.
     let kinds = kinds(object.py())?;
