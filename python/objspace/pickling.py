@@ -68,8 +68,8 @@ class Pickler(_pickle.Pickler):
 
     `code` says how functions, classes and the code of frames travel: "auto", by reference (module,
     name and hash) where the loader of their module finds the same code, and by value otherwise;
-    "reference", by reference or not at all; "value", by value always. `key`, bytes, signs each
-    pickle with HMAC-SHA256. The other arguments are those of `pickle.Pickler`; the protocol is 5
+    "reference", by reference or not at all; "value", by value always, but for functions, classes
+    and globals of installed modules. `key`, bytes, signs each pickle with HMAC-SHA256. The other arguments are those of `pickle.Pickler`; the protocol is 5
     unless given.
 
     What cannot be pickled raises `PicklingError`, with the path to it.
@@ -108,7 +108,7 @@ class Pickler(_pickle.Pickler):
         try:
             super().dump(obj)
         except Exception as error:
-            told = explain_failure(obj, self._reducer, error)
+            told = explain_failure(obj, self._reducer, error, getattr(self, "persistent_id", None))
             if told is error:
                 raise
             raise told from told.__cause__
