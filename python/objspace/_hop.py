@@ -55,8 +55,8 @@ class hop:
     What the coroutine has travels as a pickle does, by value. Remote references stay references,
     and objects of the process that it moves to become the objects themselves. Its result, or its
     exception, comes back to whoever awaits it here. The event loop here runs on meanwhile; over
-    there the coroutine runs in an event loop and a thread of its own. Where the other process cannot
-    import the code, the code comes along; modules that the code names must be there.
+    there the coroutine runs in an event loop and a thread of its own. Where the other process
+    cannot import the code, the code comes along; modules that the code names must be there.
 
     Raises `PicklingError` if the coroutine holds what cannot move, `PermissionError` if the other
     side does not take it, `ConnectionError` if there is no way to it; it has not moved then.
@@ -212,7 +212,8 @@ class _Departure:
             try:
                 if trip.cancelled_early:
                     journey.cancel()
-                raises, value = unpack(session, *journey.run(), key)
+                data, references = journey.run()
+                raises, value = unpack(session, data, references, key)
             except BaseException as error:
                 raises, value = True, error
             _soon(loop, _return, coroutine, trip, value, raises)

@@ -6,6 +6,7 @@
 //! - [`finish`]: a coroutine ends with a result that was computed elsewhere;
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for;
 //! - [`still`]: the frames of tracebacks, read and made again;
+//! - [`chain`]: running frames, captured and resumed;
 //! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together.
 //!
 //! Everything here works on raw pointers of `pyo3-ffi` and is `unsafe` where it takes one. Two
@@ -34,6 +35,7 @@ mod verify;
 mod version;
 
 pub mod awaitable;
+pub mod chain;
 pub mod finish;
 pub mod frames;
 pub mod lookahead;

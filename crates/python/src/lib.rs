@@ -51,6 +51,7 @@ mod _core {
         objspace_interp::supported().map_err(pyo3::exceptions::PyImportError::new_err)?;
         crate::proxy::install_type_hook(module.py())?;
         crate::pickling::register(module.py())?;
+        crate::pickling::frames::chain::export(module)?;
         let end_all_sessions = module.getattr("end_all_sessions")?;
         module
             .py()
