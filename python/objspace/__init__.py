@@ -9,19 +9,25 @@
 """
 
 import objspace.distributed as distributed
+from objspace._aconnect import aconnect
+from objspace._connect import connect
 from objspace._core import (
+    TLS,
+    AuthenticationError,
     ConnectionLost,
     ObjectNotFound,
     Policy,
     ProtocolError,
     Server,
     __version__,
-    connect,
+    timeout,
 )
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
 
 __all__ = [
+    "TLS",
+    "AuthenticationError",
     "Child",
     "ConnectionLost",
     "ObjectNotFound",
@@ -29,8 +35,10 @@ __all__ = [
     "ProtocolError",
     "Server",
     "__version__",
+    "aconnect",
     "connect",
     "distributed",
     "serve",
     "spawn",
+    "timeout",
 ]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
-use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd, ioctl_fionbio};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, set_tcp_nodelay, socket_error};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
@@ -24,6 +24,9 @@ use crate::{Endpoint, Error, Waker};
 
 /// The most slices one write takes (`IOV_MAX` of Linux); further ones wait for the next write.
 const SLICES_MAX: usize = 1024;
+
+/// How long [`Stream::read_soon`] waits at most.
+const SOON: Duration = Duration::from_millis(4);
 
 /// A duplex byte stream that never blocks but in [`wait`](Self::wait).
 ///
@@ -190,6 +193,13 @@ impl Stream {
 
     /// A connected socket.
     pub(crate) fn from_socket(fd: OwnedFd, peer: String) -> Self {
+        // For `read_soon`, the only call that may wait: all others say that they must not.
+        let timed = set_socket_timeout(&fd, Timeout::Recv, Some(SOON))
+            .and_then(|()| ioctl_fionbio(&fd, false));
+        if timed.is_err() {
+            // Without that time it must never wait.
+            let _ = ioctl_fionbio(&fd, true);
+        }
         Self {
             channel: Channel::Socket {
                 read: fd,
@@ -236,6 +246,24 @@ impl Stream {
                 Some(end) => receive(end.fd.as_fd(), end.socket, buffer),
                 None => Ok(Some(0)),
             },
+        }
+    }
+
+    /// Reads what is there, or what comes within a few milliseconds if the stream can wait without
+    /// a second system call (a plain socket). `None`: nothing yet. No waker ends this wait.
+    ///
+    /// # Errors
+    /// As of [`try_read`](Self::try_read), and `Interrupted` by a signal.
+    pub fn read_soon(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match &self.channel {
+            Channel::Socket { read, write: None } => {
+                match recv(read, &mut *buffer, RecvFlags::empty()) {
+                    Ok((count, _)) => Ok(Some(count)),
+                    Err(Errno::AGAIN) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            _ => self.try_read(buffer),
         }
     }
 

@@ -7,6 +7,11 @@ this one: each of its overridden methods is a callback.
 from __future__ import annotations
 
 SETUP = """
+import gc
+
+def collect():
+    gc.collect()
+
 def make(cls, *args, **kwargs):
     return cls(*args, **kwargs)
 

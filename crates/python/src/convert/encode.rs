@@ -311,6 +311,8 @@ impl<'c> Writer<'c> {
         } else if let Ok(bytes) = value.cast::<PyBytes>() {
             self.value(PyBytes::new(value.py(), bytes.as_bytes()).as_any())
         } else {
+            // What is endless or lazy has no length.
+            value.len()?;
             let items = value.try_iter()?.collect::<PyResult<Vec<_>>>()?;
             self.items(items.len(), |mut e, n| e.list(n), items.into_iter().map(Ok))
         }

@@ -145,6 +145,11 @@ pub(crate) fn as_proxy<'py>(object: &Bound<'py, PyAny>) -> Option<ProxyRef<'py>>
 }
 
 impl<'py> ProxyRef<'py> {
+    /// The proxy itself.
+    pub(crate) fn object(&self) -> &Bound<'py, PyAny> {
+        &self.0
+    }
+
     fn payload(&self) -> *mut Payload {
         // SAFETY: `self` holds a live proxy, and a `Bound` means attached.
         unsafe { Payload::of(self.0.as_ptr()) }

@@ -111,7 +111,7 @@ unsafe fn operator(left: Object, right: Object, op: Op, reflected: Op, more: &[O
             ffi::Py_DECREF(result);
             ask_right = false;
         }
-        if mine.is_some_and(|side| side.has(op)) {
+        if mine.is_some_and(|side| side.has(op) && !concatenates(side.declared, op)) {
             let result = operate(left, op, &[right], NO_NAMES);
             if result != ffi::Py_NotImplemented() {
                 return result;
@@ -123,6 +123,21 @@ unsafe fn operator(left: Object, right: Object, op: Op, reflected: Op, more: &[O
         }
         not_implemented()
     }
+}
+
+/// Whether objects of a type have `+` or `*` as sequences only: then the interpreter asks the number
+/// on the right first, and comes back to the sequence by another slot.
+///
+/// # Safety
+/// Attached, with a live type.
+unsafe fn concatenates(class: Object, op: Op) -> bool {
+    let slot = match op {
+        Op::ADD => ffi::Py_nb_add,
+        Op::MUL => ffi::Py_nb_multiply,
+        _ => return false,
+    };
+    // SAFETY: as the caller says.
+    unsafe { ffi::PyType_GetSlot(class.cast(), slot).is_null() }
 }
 
 /// The operator on what deferred proxies turned out to be.
@@ -355,7 +370,27 @@ pub(super) unsafe extern "C" fn contains(slf: Object, item: Object) -> c_int {
 
 pub(super) unsafe extern "C" fn item_at(slf: Object, index: ffi::Py_ssize_t) -> Object {
     // SAFETY: called by the interpreter as a slot of a proxy.
-    unsafe { with_index(index, |index| operate(slf, Op::GETITEM, &[index], NO_NAMES)) }
+    unsafe {
+        with_index(sequence_index(slf, index), |index| {
+            operate(slf, Op::GETITEM, &[index], NO_NAMES)
+        })
+    }
+}
+
+/// The index to ask the real object for. A sequence without a mapping's subscript (a deque) is asked
+/// after the interpreter has added the length to a negative index: what is negative still is out of
+/// range, and must not have the length added once more.
+///
+/// # Safety
+/// Attached; `slf` is a live proxy.
+unsafe fn sequence_index(slf: Object, index: ffi::Py_ssize_t) -> ffi::Py_ssize_t {
+    // SAFETY: as the caller says.
+    let subscript = unsafe { ffi::PyType_GetSlot(ffi::Py_TYPE(slf), ffi::Py_mp_subscript) };
+    if index < 0 && subscript.is_null() {
+        ffi::PY_SSIZE_T_MIN / 2
+    } else {
+        index
+    }
 }
 
 pub(super) unsafe extern "C" fn assign_item_at(
@@ -365,7 +400,7 @@ pub(super) unsafe extern "C" fn assign_item_at(
 ) -> c_int {
     // SAFETY: called by the interpreter as a slot of a proxy; a null value means deletion.
     unsafe {
-        status(with_index(index, |index| {
+        status(with_index(sequence_index(slf, index), |index| {
             if value.is_null() {
                 operate(slf, Op::DELITEM, &[index], NO_NAMES)
             } else {

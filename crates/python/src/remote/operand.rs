@@ -7,11 +7,13 @@
 //!
 //! What this is not: the rules of copying of arguments. It is for the two operands of an operator.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
 use super::class::statics;
 use super::controller::{remote_of, snapshot};
+use super::dict_view;
 use crate::proxy;
 
 /// What is done with one snapshot to have a container of the built-in type again.
@@ -27,6 +29,7 @@ const REBUILT: &[(&str, Rebuild)] = &[
     ("defaultdict", Rebuild::AsIs),
     ("OrderedDict", Rebuild::Call),
     ("deque", Rebuild::Call),
+    ("array", Rebuild::Array),
     ("dict_keys", Rebuild::Keys),
     ("dict_items", Rebuild::Items),
     ("odict_keys", Rebuild::Keys),
@@ -39,6 +42,8 @@ enum Rebuild {
     AsIs,
     /// The type is called with the snapshot.
     Call,
+    /// The type is called with the type code, which is asked for, and the snapshot.
+    Array,
     /// The keys of a dict with these keys.
     Keys,
     /// The items of a dict of these pairs.
@@ -54,7 +59,10 @@ pub(crate) fn operand<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyA
     let Some(proxy) = proxy::as_proxy(other) else {
         return Ok(other.clone());
     };
-    let base = statics::builtin_base(&proxy.declared(py)?)?;
+    if let Some(view) = dict_view::snapshot(other)? {
+        return Ok(view);
+    }
+    let base = native_base(&proxy.declared(py)?)?;
     let name = base.name()?;
     let Some((_, how)) = REBUILT
         .iter()
@@ -70,6 +78,7 @@ pub(crate) fn operand<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyA
     match how {
         Rebuild::AsIs => Ok(contents),
         Rebuild::Call => base.call1((contents,)),
+        Rebuild::Array => base.call1((other.getattr("typecode")?, contents)),
         Rebuild::Keys => dict()
             .call_method1("fromkeys", (contents,))?
             .call_method0("keys"),
@@ -88,21 +97,32 @@ pub(crate) fn reflected<'py>(
     name: &str,
     other: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if proxy::as_proxy(other).is_some() {
-        return Ok(None);
-    }
-    let kind = statics::true_type(other);
-    let Some(method) = statics::lookup(&kind, PyString::new(other.py(), name).as_any())? else {
+    let Some(method) = native_method(other, name)? else {
         return Ok(None);
     };
-    if !is_native(&method) || !is_container(&statics::builtin_base(&kind)?)? {
-        return Ok(None);
-    }
     let copy = operand(proxy)?;
     if copy.is(proxy) {
         return Ok(None);
     }
     method.call1((other, copy)).map(Some)
+}
+
+/// The method `name` of a container of this process, if it is one of C.
+pub(crate) fn native_method<'py>(
+    other: &Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if proxy::as_proxy(other).is_some() {
+        return Ok(None);
+    }
+    let kind = statics::true_type(other);
+    let found = statics::lookup(&kind, PyString::new(other.py(), name).as_any())?;
+    match found {
+        Some(method) if is_native(&method) && is_container(&native_base(&kind)?)? => {
+            Ok(Some(method))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The hash of a remote object whose class inherits that of a built-in immutable type: hashes of text
@@ -115,7 +135,7 @@ pub(crate) fn builtin_hash(
     proxy: &Bound<'_, PyAny>,
     declared: &Bound<'_, PyType>,
 ) -> PyResult<Option<isize>> {
-    let base = statics::builtin_base(declared)?;
+    let base = native_base(declared)?;
     let name = base.name()?;
     if !matches!(name.to_str(), Ok("str" | "bytes" | "tuple" | "frozenset")) {
         return Ok(None);
@@ -125,6 +145,17 @@ pub(crate) fn builtin_hash(
         return Ok(None);
     }
     operand(proxy)?.hash().map(Some)
+}
+
+/// The nearest base that is a type of C: a static one, or one that nobody can change.
+fn native_base<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+    for base in class.mro() {
+        let base = base.cast_into::<PyType>()?;
+        if !statics::is_heap(&base) || statics::flags(&base) & ffi::Py_TPFLAGS_IMMUTABLETYPE != 0 {
+            return Ok(base);
+        }
+    }
+    statics::builtin_base(class)
 }
 
 fn is_container(base: &Bound<'_, PyType>) -> PyResult<bool> {
