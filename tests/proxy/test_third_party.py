@@ -128,7 +128,10 @@ def test_a_use_of_a_proxy(name, use, objects, error, proxy_of):
 @pytest.mark.parametrize("proxy_first", [True, False])
 def test_numpy_may_come_before_the_first_proxy_and_after(proxy_first, run):
     pytest.importorskip("numpy", reason="numpy is not installed", exc_type=ImportError)
-    imports = ["from objspace.tputil import *; p = make_proxy(delegate, obj=(1, 2))", "import numpy"]
+    imports = [
+        "from objspace.tputil import *; p = make_proxy(delegate, obj=(1, 2))",
+        "import numpy",
+    ]
     program = "\n".join(imports if proxy_first else reversed(imports))
     out = run(program + "\nprint(numpy.arange(16).reshape(4, 4)[p])")
     assert out == "6\n"
