@@ -1,8 +1,8 @@
 //! The extension module `objspace._core`. This file only declares the module.
 
 mod convert;
-mod pickling;
 mod dump;
+mod pickling;
 mod proxy;
 mod remote;
 mod session;
@@ -15,16 +15,6 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::pickling::install::{install, uninstall};
-    #[pymodule_export]
-    use crate::pickling::objects::file::reduce_file;
-    #[pymodule_export]
-    use crate::pickling::reducer::{Reducer, register_reducer};
-    #[pymodule_export]
-    use crate::pickling::unpickler::{
-        explain_failure, find_allowed, load_allowing, read_pickle, unwrap_pickle, wrap_pickle,
-    };
-    #[pymodule_export]
     use crate::dump::reading::{
         _dump_kinds, DumpLife, DumpLog, DumpObject, DumpOperation, DumpRef, DumpSite, DumpSpecial,
     };
@@ -35,6 +25,20 @@ mod _core {
     #[cfg(not(Py_3_12))]
     #[pymodule_export]
     use crate::dump::{_dump_retrace, _dump_traced};
+    #[pymodule_export]
+    use crate::pickling::hop::{
+        coroutine_of, exported_to_peer, finish_coroutine, peer_may_everything, remote_kind,
+    };
+    #[pymodule_export]
+    use crate::pickling::install::{install, uninstall};
+    #[pymodule_export]
+    use crate::pickling::objects::file::reduce_file;
+    #[pymodule_export]
+    use crate::pickling::reducer::{Reducer, register_reducer};
+    #[pymodule_export]
+    use crate::pickling::unpickler::{
+        explain_failure, find_allowed, load_allowing, read_pickle, unwrap_pickle, wrap_pickle,
+    };
     #[pymodule_export]
     use crate::proxy::{
         ProxyOperation, delegate, get_tproxy_controller, hook_indexing, install_type_hook,

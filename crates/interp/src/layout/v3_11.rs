@@ -65,21 +65,19 @@ pub(crate) struct Code {
     pub(crate) adaptive: [u16; 1],
 }
 
-/// `PyThreadState`, up to its trace function.
+/// `PyThreadState`, up to its stack of handled exceptions.
 #[repr(C)]
 pub(crate) struct Thread {
     before: [u8; 32],
     pub(crate) recursion_remaining: c_int,
     between: [u8; 20],
     pub(crate) cframe: *mut CFrame,
-    behind: [u8; 56],
-    pub(crate) exc_info: *mut Handled,
-    before: [u8; 56],
-    pub(crate) cframe: *const CFrame,
     profile_function: *const c_void,
     pub(crate) trace_function: *const c_void,
     profile_object: *mut PyObject,
     pub(crate) trace_object: *mut PyObject,
+    behind: [u8; 24],
+    pub(crate) exc_info: *mut Handled,
 }
 
 impl Thread {
