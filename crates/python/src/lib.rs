@@ -41,8 +41,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::proxy::{
-        ProxyOperation, delegate, get_tproxy_controller, install_type_hook, make_proxy,
-        operation_table, tproxy, type_hook_installed, uninstall_type_hook,
+        ProxyOperation, delegate, get_tproxy_controller, hook_indexing, install_type_hook,
+        make_proxy, operation_table, tproxy, type_hook_installed, uninstall_type_hook,
     };
     #[pymodule_export]
     use crate::remote::parts::_parts;
