@@ -8,7 +8,7 @@
 >>> server.close()
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 import objspace.distributed as distributed
 from objspace._aconnect import aconnect
@@ -27,7 +27,11 @@ from objspace._core import (
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
 
+# `typing` takes as long to import as all of objspace.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from objspace._hop import accept_hops, hop
 
 __all__ = [
