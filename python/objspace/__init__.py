@@ -60,7 +60,7 @@ _LATER = {"accept_hops": "objspace._hop", "hop": "objspace._hop"}
 _PARTS = ("dump", "pickling", "tproxy", "tputil")
 
 
-def __getattr__(name: str) -> "Any":
+def __getattr__(name: str) -> "Any":  # quoted: typing is not imported
     import importlib
 
     if name in _PARTS:
