@@ -17,7 +17,9 @@ from objspace._core import (
     ProtocolError,
     Server,
     __version__,
+    by_value,
     connect,
+    copy_out,
 )
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
@@ -31,7 +33,9 @@ __all__ = [
     "Server",
     "__version__",
     "aconnect",
+    "by_value",
     "connect",
+    "copy_out",
     "distributed",
     "serve",
     "spawn",

@@ -14,6 +14,8 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::convert::declared::by_value;
+    #[pymodule_export]
     use crate::pickling::install::{install, uninstall};
     #[pymodule_export]
     use crate::pickling::objects::file::reduce_file;
@@ -27,6 +29,8 @@ mod _core {
     use crate::proxy::{
         ProxyOperation, delegate, get_tproxy_controller, make_proxy, operation_table, tproxy,
     };
+    #[pymodule_export]
+    use crate::remote::copy_out::copy_out;
     #[pymodule_export]
     use crate::remote::parts::_parts;
     #[pymodule_export]

@@ -2,10 +2,12 @@
 //! from shapes, exceptions, tracebacks.
 
 pub(crate) mod awaitable;
+pub(crate) mod buffer;
 pub(crate) mod class;
 pub(crate) mod class_access;
 pub(crate) mod contents;
 pub(crate) mod controller;
+pub(crate) mod copy_out;
 pub(crate) mod dict_view;
 pub(crate) mod exception;
 pub(crate) mod frame_access;

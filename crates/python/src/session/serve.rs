@@ -17,7 +17,8 @@ use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
-use crate::remote::{class, contents, traceback};
+use crate::convert::graph;
+use crate::remote::{buffer, class, contents, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
@@ -208,6 +209,19 @@ fn run_fetch(
             connection.check(&target, Op::DIR, None)?;
             let names = target.dir()?;
             writer.contents(names.as_any())?;
+        }
+        FetchKind::BUFFER => {
+            connection.check(&target, Op::BUFFER, None)?;
+            writer.buffer(&buffer::answer(&target)?)?;
+        }
+        FetchKind::COPY => {
+            connection.check(&target, Op::ITER, None)?;
+            let rest = if arguments.positional.is_empty() {
+                graph::Rest::Refused
+            } else {
+                graph::Rest::Referred
+            };
+            writer.copy(&target, rest)?;
         }
         FetchKind::CLASS => writer.value(&ask_class(py, connection, &target, &arguments)?)?,
         FetchKind::FRAME => writer.value(&ask_frame(py, connection, &target, &arguments)?)?,
