@@ -10,7 +10,10 @@
 
 import objspace.distributed as distributed
 from objspace._aconnect import aconnect
+from objspace._connect import connect
 from objspace._core import (
+    TLS,
+    AuthenticationError,
     ConnectionLost,
     ObjectNotFound,
     Policy,
@@ -18,13 +21,15 @@ from objspace._core import (
     Server,
     __version__,
     by_value,
-    connect,
     copy_out,
+    timeout,
 )
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
 
 __all__ = [
+    "TLS",
+    "AuthenticationError",
     "Child",
     "ConnectionLost",
     "ObjectNotFound",
@@ -39,4 +44,5 @@ __all__ = [
     "distributed",
     "serve",
     "spawn",
+    "timeout",
 ]

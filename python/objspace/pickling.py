@@ -26,13 +26,16 @@ from pickle import PickleError, PicklingError, UnpicklingError
 from typing import TYPE_CHECKING, Any, Literal
 
 from objspace._core import (
+    Continuation,
     Reducer,
+    capture,
     explain_failure,
     find_allowed,
     install,
     load_allowing,
     read_pickle,
     reduce_file,
+    run,
     uninstall,
     unwrap_pickle,
     wrap_pickle,
@@ -45,11 +48,13 @@ if TYPE_CHECKING:
     Code = Literal["auto", "reference", "value"]
 
 __all__ = [
+    "Continuation",
     "PickleError",
     "Pickler",
     "PicklingError",
     "Unpickler",
     "UnpicklingError",
+    "capture",
     "dump",
     "dumps",
     "install",
@@ -57,6 +62,7 @@ __all__ = [
     "loads",
     "register",
     "reopen_files",
+    "run",
     "uninstall",
 ]
 

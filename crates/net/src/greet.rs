@@ -106,18 +106,20 @@ pub fn greet(
     };
     let binding = stream.binding().map_err(|error| failed(explain(&error)))?;
     let mut handshake = Handshake::client(security.key.clone(), binding);
-    run(&stream, &mut handshake, &mut patience).map_err(failed)?;
+    let mut room = || Admission::Open;
+    run(&stream, &mut handshake, &mut room, &mut patience).map_err(failed)?;
     Ok(stream)
 }
 
-/// Greets a client that a listener has accepted, within `timeout`; `waker` ends it early.
+/// Greets a client that a listener has accepted, within `timeout`; `waker` ends it early. `room` is
+/// asked, once the client has shown who it is, whether it is let in.
 ///
 /// # Errors
 /// [`Error::Handshake`]: it was not let in, and has been told why if it speaks this protocol.
 pub fn welcome(
     stream: Stream,
     security: &ServerSecurity,
-    admission: Admission,
+    room: &mut dyn FnMut() -> Admission,
     timeout: Duration,
     waker: &Waker,
 ) -> Result<Welcomed, Error> {
@@ -141,8 +143,8 @@ pub fn welcome(
     };
     let binding = stream.binding().map_err(|error| failed(explain(&error)))?;
     let certified = stream.peer_has_certificate();
-    let mut handshake = Handshake::server(security.key.clone(), binding, admission);
-    run(&stream, &mut handshake, &mut patience).map_err(failed)?;
+    let mut handshake = Handshake::server(security.key.clone(), binding);
+    run(&stream, &mut handshake, room, &mut patience).map_err(failed)?;
     Ok(Welcomed {
         authenticated: certified || security.key.is_some(),
         stream,
@@ -202,6 +204,7 @@ fn start_tls(stream: Stream, patience: &mut Patience<'_>) -> Result<Stream, Fail
 fn run(
     stream: &Stream,
     handshake: &mut Handshake,
+    room: &mut dyn FnMut() -> Admission,
     patience: &mut Patience<'_>,
 ) -> Result<(), Failure> {
     let mut buffer = [0; 64];
@@ -214,7 +217,11 @@ fn run(
         match stream.try_read(&mut buffer[..wanted]).map_err(broken)? {
             Some(0) => return Err(Failure::Ended),
             Some(count) => {
-                if let Err(failure) = handshake.receive(&buffer[..count]) {
+                let mut result = handshake.receive(&buffer[..count]);
+                if handshake.awaits_admission() {
+                    result = handshake.admit(room());
+                }
+                if let Err(failure) = result {
                     // The refusal is sent as far as it goes at once.
                     let _ = stream.try_write_vectored(&[IoSlice::new(handshake.output())]);
                     linger(stream);

@@ -101,7 +101,7 @@ fn meet(
         let there = scope.spawn(|| {
             let stream = listener.accept(None).expect("accept").expect("stream");
             let waker = Waker::new().expect("waker");
-            welcome(stream, &server, Admission::Open, LONG, &waker)
+            welcome(stream, &server, &mut || Admission::Open, LONG, &waker)
         });
         let here = connect(&url, client, Some(LONG), &mut || true);
         (here, there.join().expect("server"))
@@ -213,7 +213,7 @@ fn a_key_over_tls_finds_out_who_stands_between() {
         scope.spawn(|| {
             let stream = true_server.accept(None).expect("accept").expect("stream");
             let waker = Waker::new().expect("waker");
-            let result = welcome(stream, &security, Admission::Open, LONG, &waker);
+            let result = welcome(stream, &security, &mut || Admission::Open, LONG, &waker);
             assert!(matches!(
                 result,
                 Err(Error::Handshake {
@@ -467,7 +467,8 @@ fn tls_and_plain_do_not_mix_and_say_so() {
             scope.spawn(|| {
                 let stream = listener.accept(None).expect("accept").expect("stream");
                 let waker = Waker::new().expect("waker");
-                welcome(stream, &server, Admission::Open, LONG, &waker).expect_err("foreign");
+                welcome(stream, &server, &mut || Admission::Open, LONG, &waker)
+                    .expect_err("foreign");
             });
             let text = refused(connect(&url, &client, Some(LONG), &mut || true));
             assert!(text.contains(wanted), "{text}");
@@ -483,7 +484,7 @@ fn who_says_nothing_is_given_up_after_the_time() {
         panic!("tcp")
     };
     let mut silent = TcpStream::connect((host.as_str(), port)).expect("connect");
-    let time = Duration::from_millis(150);
+    let time = Duration::from_millis(100);
     for tls in [false, true] {
         let mut other = TcpStream::connect((host.as_str(), port)).expect("connect");
         let stream = listener.accept(None).expect("accept").expect("stream");
@@ -495,9 +496,9 @@ fn who_says_nothing_is_given_up_after_the_time() {
         };
         let waker = Waker::new().expect("waker");
         let started = Instant::now();
-        let error = welcome(stream, &security, Admission::Open, time, &waker);
+        let error = welcome(stream, &security, &mut || Admission::Open, time, &waker);
         let text = error.expect_err("silent").to_string();
-        assert!(text.contains("within 150ms") || tls, "{text}");
+        assert!(text.contains("within 0.1 s") || tls, "{text}");
         assert!(started.elapsed() < LONG / 2);
     }
     // And the other way round: a server that never answers.

@@ -44,7 +44,7 @@ pub enum Failure {
     #[error("was given up")]
     GivenUp,
     /// It took too long.
-    #[error("did not finish the handshake within {0:?}: is an objspace server there?")]
+    #[error("did not finish the handshake within {:.1} s: is an objspace server there?", .0.as_secs_f64())]
     Silent(Duration),
     /// The peer speaks TLS, where the plain protocol was expected.
     #[error("speaks TLS: write tls:// instead of tcp://")]

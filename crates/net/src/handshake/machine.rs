@@ -57,6 +57,8 @@ enum Expect {
     ServerHello,
     ClientProof,
     ServerProof,
+    /// The host says whether there is room.
+    Admission,
     Nothing,
 }
 
@@ -70,7 +72,6 @@ pub struct Handshake {
     expect: Expect,
     key: Option<Key>,
     binding: Vec<u8>,
-    admission: Admission,
     input: Vec<u8>,
     output: Vec<u8>,
     client_hello: Vec<u8>,
@@ -88,12 +89,11 @@ impl Handshake {
         this
     }
 
-    /// The end that listened.
+    /// The end that listened. Once the client has shown who it is, it
+    /// [waits](Self::awaits_admission) to be told whether to let it in.
     #[must_use]
-    pub fn server(key: Option<Key>, binding: Vec<u8>, admission: Admission) -> Self {
-        let mut this = Self::new(Expect::ClientHello, key, binding);
-        this.admission = admission;
-        this
+    pub const fn server(key: Option<Key>, binding: Vec<u8>) -> Self {
+        Self::new(Expect::ClientHello, key, binding)
     }
 
     const fn new(expect: Expect, key: Option<Key>, binding: Vec<u8>) -> Self {
@@ -101,7 +101,6 @@ impl Handshake {
             expect,
             key,
             binding,
-            admission: Admission::Open,
             input: Vec::new(),
             output: Vec::new(),
             client_hello: Vec::new(),
@@ -116,7 +115,7 @@ impl Handshake {
             Expect::ClientHello | Expect::ServerHello => HELLO,
             Expect::ClientProof => PROOF,
             Expect::ServerProof => 1 + PROOF,
-            Expect::Nothing => return 0,
+            Expect::Admission | Expect::Nothing => return 0,
         };
         whole - self.input.len()
     }
@@ -142,7 +141,7 @@ impl Handshake {
         if matches!(self.expect, Expect::ClientHello | Expect::ServerHello) {
             self.check_magic()?;
         }
-        if self.wanted() > 0 || self.expect == Expect::Nothing {
+        if self.wanted() > 0 || matches!(self.expect, Expect::Admission | Expect::Nothing) {
             return Ok(());
         }
         let message = std::mem::take(&mut self.input);
@@ -151,8 +150,44 @@ impl Handshake {
             Expect::ServerHello => self.server_said(message),
             Expect::ClientProof => self.client_proved(&message),
             Expect::ServerProof => self.server_proved(&message),
-            Expect::Nothing => Ok(()),
+            Expect::Admission | Expect::Nothing => Ok(()),
         }
+    }
+
+    /// Whether [`admit`](Self::admit) is to be called.
+    #[must_use]
+    pub fn awaits_admission(&self) -> bool {
+        self.expect == Expect::Admission
+    }
+
+    /// Says whether the client is let in.
+    ///
+    /// # Errors
+    /// It is not; the output holds the refusal.
+    pub fn admit(&mut self, admission: Admission) -> Result<(), Failure> {
+        if self.expect != Expect::Admission {
+            return Ok(());
+        }
+        self.expect = Expect::Nothing;
+        let (verdict, failure) = match admission {
+            Admission::Open => (WELCOME, None),
+            Admission::Busy => (BUSY, Some(Failure::Busy)),
+            Admission::GoingAway => (GOING_AWAY, Some(Failure::GoingAway)),
+        };
+        match &self.key {
+            None => self.say_hello(verdict),
+            Some(key) => {
+                let proof = key.sign(&self.parts(SERVER));
+                self.output.push(verdict);
+                self.output.extend_from_slice(&proof);
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn say_hello(&mut self, verdict: u8) {
+        self.server_hello = hello(verdict);
+        self.output.extend_from_slice(&self.server_hello);
     }
 
     /// Looks at each piece as it comes: something else than objspace may never send a whole hello.
@@ -180,23 +215,23 @@ impl Handshake {
         let has_key = message.get(9).is_some_and(|flags| flags & 1 != 0);
         let wrong_version = check_version(&message).err();
         self.client_hello = message;
-        let (verdict, failure) = match (wrong_version, self.admission, &self.key, has_key) {
-            (Some(failure), ..) => (WRONG_VERSION, Some(failure)),
-            (_, Admission::Busy, ..) => (BUSY, Some(Failure::Busy)),
-            (_, Admission::GoingAway, ..) => (GOING_AWAY, Some(Failure::GoingAway)),
-            (_, _, Some(_), false) => (KEY_NEEDED, Some(Failure::KeyNeeded)),
-            (_, _, None, true) => (NO_KEY, Some(Failure::NoKeyThere)),
-            (_, _, Some(_), true) => (PROVE, None),
-            (_, _, None, false) => (WELCOME, None),
+        let (verdict, failure) = match (wrong_version, &self.key, has_key) {
+            (None, Some(_), true) => {
+                self.say_hello(PROVE);
+                self.expect = Expect::ClientProof;
+                return Ok(());
+            }
+            (None, None, false) => {
+                self.expect = Expect::Admission;
+                return Ok(());
+            }
+            (Some(failure), ..) => (WRONG_VERSION, failure),
+            (None, Some(_), false) => (KEY_NEEDED, Failure::KeyNeeded),
+            (None, None, true) => (NO_KEY, Failure::NoKeyThere),
         };
-        self.server_hello = hello(verdict);
-        self.output.extend_from_slice(&self.server_hello);
-        self.expect = if verdict == PROVE {
-            Expect::ClientProof
-        } else {
-            Expect::Nothing
-        };
-        failure.map_or(Ok(()), Err)
+        self.say_hello(verdict);
+        self.expect = Expect::Nothing;
+        Err(failure)
     }
 
     fn server_said(&mut self, message: Vec<u8>) -> Result<(), Failure> {
@@ -220,21 +255,17 @@ impl Handshake {
     }
 
     fn client_proved(&mut self, proof: &[u8]) -> Result<(), Failure> {
-        self.expect = Expect::Nothing;
         let proved = self
             .key
             .as_ref()
             .is_some_and(|key| key.verify(&self.parts(CLIENT), proof));
         if !proved {
+            self.expect = Expect::Nothing;
             self.output.push(WRONG_KEY);
             self.output.extend_from_slice(&[0; PROOF]);
             return Err(Failure::WrongKey);
         }
-        if let Some(key) = &self.key {
-            let proof = key.sign(&self.parts(SERVER));
-            self.output.push(WELCOME);
-            self.output.extend_from_slice(&proof);
-        }
+        self.expect = Expect::Admission;
         Ok(())
     }
 
@@ -340,6 +371,9 @@ mod tests {
             if result.is_ok() {
                 *result = to.receive(part);
             }
+            if result.is_ok() && to.awaits_admission() {
+                *result = to.admit(Admission::Open);
+            }
         }
     }
 
@@ -349,7 +383,7 @@ mod tests {
         binding: (&[u8], &[u8]),
     ) -> (Result<(), Failure>, Result<(), Failure>) {
         let mut client = Handshake::client(client, binding.0.to_vec());
-        let mut server = Handshake::server(server, binding.1.to_vec(), Admission::Open);
+        let mut server = Handshake::server(server, binding.1.to_vec());
         let result = run(&mut client, &mut server, 7);
         assert_eq!(result.0.is_ok() && result.1.is_ok(), {
             client.is_done() && server.is_done() && result.0.is_ok() && result.1.is_ok()
@@ -409,7 +443,7 @@ mod tests {
         assert!(matches!(result, Err(Failure::Unproven)), "{result:?}");
         // A recorded client on a new connection of the same server.
         let mut client = Handshake::client(key("k"), Vec::new());
-        let mut server = Handshake::server(key("k"), Vec::new(), Admission::Open);
+        let mut server = Handshake::server(key("k"), Vec::new());
         let mut record = Vec::new();
         for _ in 0..2 {
             record.extend_from_slice(client.output());
@@ -417,10 +451,13 @@ mod tests {
             for part in said.chunks(server.wanted().max(1)) {
                 server.receive(part).expect("the true client");
             }
+            if server.awaits_admission() {
+                server.admit(Admission::Open).expect("room");
+            }
             let said = std::mem::take(server.output());
             client.receive(&said).expect("the true server");
         }
-        let mut again = Handshake::server(key("k"), Vec::new(), Admission::Open);
+        let mut again = Handshake::server(key("k"), Vec::new());
         again.receive(&record[..HELLO]).expect("a hello");
         let result = again.receive(&record[HELLO..]);
         assert!(matches!(result, Err(Failure::WrongKey)), "{result:?}");
@@ -430,7 +467,7 @@ mod tests {
     fn versions_are_compared_before_anything_else() {
         let mut other = hello(1);
         other[10] = 200;
-        let mut server = Handshake::server(key("k"), Vec::new(), Admission::Busy);
+        let mut server = Handshake::server(key("k"), Vec::new());
         let result = server.receive(&other);
         let wanted = "speaks version 200 of the protocol and this side version 1";
         assert!(result.expect_err("version").to_string().contains(wanted));
@@ -467,11 +504,23 @@ mod tests {
             (Admission::Busy, "max_clients"),
             (Admission::GoingAway, "shutting down"),
         ] {
-            let mut client = Handshake::client(None, Vec::new());
-            let mut server = Handshake::server(None, Vec::new(), admission);
-            let (here, there) = run(&mut client, &mut server, 100);
-            assert!(here.expect_err("door").to_string().contains(wanted));
-            assert!(there.is_err());
+            for key in [None, key("k")] {
+                let mut client = Handshake::client(key.clone(), Vec::new());
+                let mut server = Handshake::server(key, Vec::new());
+                let there = loop {
+                    let said = std::mem::take(client.output());
+                    server.receive(&said).expect("an honest client");
+                    if server.awaits_admission() {
+                        break server.admit(admission);
+                    }
+                    let said = std::mem::take(server.output());
+                    client.receive(&said).expect("not yet");
+                };
+                assert!(there.is_err());
+                let said = std::mem::take(server.output());
+                let text = client.receive(&said).expect_err("door").to_string();
+                assert!(text.contains(wanted), "{text}");
+            }
         }
     }
 
@@ -488,7 +537,7 @@ mod tests {
             with_magic.extend_from_slice(&bytes);
             for bytes in [bytes, with_magic] {
                 let _ = Handshake::client(key("k"), Vec::new()).receive(&bytes);
-                let _ = Handshake::server(key("k"), Vec::new(), Admission::Open).receive(&bytes);
+                let _ = Handshake::server(key("k"), Vec::new()).receive(&bytes);
             }
         }
     }

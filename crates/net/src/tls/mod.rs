@@ -277,7 +277,7 @@ pub(crate) fn explain(error: &rustls::Error) -> Failure {
             ),
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "showed a certificate of an authority that this side does not trust: give the \
-                 authority's certificate as ca="
+                 authority's certificate as ca=, or the shared key, if it has one, as key="
                     .to_owned()
             }
             other => format!("showed a certificate that this side does not accept ({other:?})"),

@@ -16,7 +16,7 @@ use super::buffer;
 use super::class::{self, statics};
 use super::contents::{self, Part};
 use super::dict_view;
-use super::operand::{builtin_hash, operand, reflected};
+use super::operand::{builtin_hash, native_method, operand, reflected};
 use crate::proxy::{self, Native, ProxyRef};
 use crate::session::connection::Connection;
 
@@ -429,9 +429,18 @@ fn compare<'py>(
             there.is_some_and(|other| Arc::ptr_eq(&other.get().connection, &remote.connection));
         if !both_there {
             let contents = snapshot(py, remote)?;
-            return contents
+            let other = operand(other)?;
+            let answer = contents
                 .get_type()
-                .call_method1(name, (&contents, operand(other)?));
+                .call_method1(name, (&contents, &other))?;
+            // A view of a dict knows sets, and a set does not know views.
+            if answer.is(py.NotImplemented())
+                && let Some(name) = swapped(op)
+                && let Some(method) = native_method(&other, name)?
+            {
+                return method.call1((other, contents));
+            }
+            return Ok(answer);
         }
     } else if default_special(proxy, name)? {
         return Ok(py.NotImplemented().into_bound(py));

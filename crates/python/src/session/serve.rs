@@ -1,18 +1,21 @@
 //! A request of the peer, from its bytes to its reply.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use objspace_proto::{
     AnswerId, FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
 };
-use pyo3::exceptions::{PyPermissionError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyConnectionRefusedError, PyPermissionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::awaiting;
 use super::connection::Connection;
+use super::deadline;
 use super::errors::{self, ObjectNotFound};
 use super::link::Request;
+use super::operator;
 use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
@@ -22,13 +25,34 @@ use crate::remote::{buffer, class, contents, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
-    let (answer, thread) = match &request {
-        Request::Call(call) => (call.answer, call.thread),
-        Request::Fetch(fetch) => (fetch.answer, fetch.thread),
+    let (answer, thread, limited) = match &request {
+        Request::Call(call) => (call.answer, call.thread, call.deadline),
+        Request::Fetch(fetch) => (fetch.answer, fetch.thread, fetch.deadline),
     };
+    // What a debugger is told is no new error.
+    let debugging = matches!(
+        &request,
+        Request::Fetch(fetch) if fetch.what == FetchKind::LAST_ERROR
+    );
+    let weight = request.weight();
+    if weight > 0 {
+        let mut state = connection.link.state();
+        state.weight = state.weight.saturating_sub(weight);
+    }
+    let deadline = limited.and_then(|_| connection.link.state().deadlines.remove(&answer));
     // Also while an error is described: that may run code of the other side.
-    let running = threads::enter(LogicalThread(thread), &connection.link, answer);
+    let running = threads::enter(LogicalThread(thread), &connection.link, answer, deadline);
     let result = match request {
+        request if deadline.is_some_and(|until| until <= Instant::now()) => {
+            connection.finish_reading(request.into_payload(), Some(0));
+            Err(deadline::too_late())
+        }
+        request if connection.turns_away() && request.parent().is_none() => {
+            connection.finish_reading(request.into_payload(), Some(0));
+            Err(PyConnectionRefusedError::new_err(
+                "the server is closing and takes no further calls",
+            ))
+        }
         Request::Call(call) if call.op == Op::AWAIT => match run_await(py, connection, call) {
             Ok(None) => return,
             Ok(Some(prepared)) => Ok(prepared),
@@ -37,7 +61,7 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
         Request::Call(call) => run_call(py, connection, call),
         Request::Fetch(fetch) => run_fetch(py, connection, fetch),
     };
-    let result = described(py, connection, result);
+    let result = described(py, connection, result, !debugging);
     drop(running);
     reply(py, connection, answer, result);
 }
@@ -49,18 +73,25 @@ pub(crate) fn respond(
     answer: AnswerId,
     result: PyResult<Prepared>,
 ) {
-    let result = described(py, connection, result);
+    let result = described(py, connection, result, true);
     reply(py, connection, answer, result);
 }
 
+/// `note`: an error is one of the served program, which may be debugged later.
 fn described(
     py: Python<'_>,
     connection: &Arc<Connection>,
     result: PyResult<Prepared>,
+    note: bool,
 ) -> (Outcome, Prepared) {
     match result {
         Ok(prepared) => (Outcome::Value, prepared),
-        Err(error) => (Outcome::Error, error_payload(py, connection, error)),
+        Err(error) => {
+            if note {
+                operator::note(py, connection, &error);
+            }
+            (Outcome::Error, error_payload(py, connection, error))
+        }
     }
 }
 
@@ -70,11 +101,11 @@ fn reply(
     answer: AnswerId,
     (outcome, (payload, alive)): (Outcome, Prepared),
 ) {
-    let refused = connection
-        .link
-        .state()
-        .engine
-        .reply(answer, outcome, payload);
+    let refused = {
+        let mut state = connection.link.state();
+        state.ran(answer);
+        state.engine.reply(answer, outcome, payload)
+    };
     drop(alive);
     // A reply beyond the limit of a message: the caller is told, and does not wait for ever.
     if let Err(error @ objspace_proto::Error::LimitExceeded { .. }) = refused {
@@ -193,6 +224,23 @@ fn run_fetch(
             .collect::<PyResult<Vec<_>>>()?;
         writer.value(PyTuple::new(py, names)?.as_any())?;
         return Ok(writer.finish());
+    }
+    if target.as_ref().is_ok_and(Option::is_none) {
+        match fetch.what {
+            FetchKind::STATUS => {
+                writer.value(&operator::status(py, connection)?)?;
+                return Ok(writer.finish());
+            }
+            FetchKind::LAST_ERROR => {
+                let again = match arguments.positional.first() {
+                    Some(again) => again.is_truthy()?,
+                    None => false,
+                };
+                writer.value(&operator::last_error(py, connection, again)?)?;
+                return Ok(writer.finish());
+            }
+            _ => {}
+        }
     }
     let Some(target) = target? else {
         return Err(PyTypeError::new_err(format!(

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use objspace_net::Waker;
 use objspace_proto::AnswerId;
@@ -21,6 +21,8 @@ struct Running {
     thread: LogicalThread,
     link: Arc<Link>,
     answer: AnswerId,
+    /// When the peer gives it up.
+    deadline: Option<Instant>,
 }
 
 thread_local! {
@@ -93,16 +95,27 @@ pub(crate) fn requests_served() -> u64 {
 }
 
 /// Marks this thread as running `answer` of `link`'s peer until the guard is dropped.
-pub(crate) fn enter(thread: LogicalThread, link: &Arc<Link>, answer: AnswerId) -> Guard {
+pub(crate) fn enter(
+    thread: LogicalThread,
+    link: &Arc<Link>,
+    answer: AnswerId,
+    deadline: Option<Instant>,
+) -> Guard {
     SERVED.with(|served| served.set(served.get() + 1));
     RUNNING.with_borrow_mut(|running| {
         running.push(Running {
             thread,
             link: Arc::clone(link),
             answer,
+            deadline,
         })
     });
     Guard
+}
+
+/// When the first of the calls that this thread is nested in is given up.
+pub(crate) fn inherited_deadline() -> Option<Instant> {
+    RUNNING.with_borrow(|running| running.iter().filter_map(|call| call.deadline).min())
 }
 
 /// Ends the mark of [`enter`].

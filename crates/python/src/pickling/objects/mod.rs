@@ -226,6 +226,9 @@ fn by_flags<'py>(
     if let Ok(class) = object.cast::<PyType>() {
         return class::reduce(class, pass);
     }
+    if object.is_instance_of::<frames::chain::Continuation>() {
+        return frames::reduce(object, frames::Kind::Continuation, pass).map(Some);
+    }
     // SAFETY: both are live; a subclass of the class of exceptions is asked for, no code runs.
     let exception = unsafe {
         ffi::PyType_IsSubtype(class.as_ptr().cast(), ffi::PyExc_BaseException.cast()) != 0

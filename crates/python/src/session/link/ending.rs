@@ -24,6 +24,7 @@ impl Link {
             waker.wake();
         }
     }
+
     /// Ends the session: everybody who waits is told, everything the peer held is let go.
     pub(crate) fn end(&self, end: End) {
         if self.inherited() {
@@ -39,6 +40,8 @@ impl Link {
         state.garbage.append(&mut dropped);
         state.work.clear();
         state.lanes.clear();
+        state.running.clear();
+        state.deadlines.clear();
         state.shapes.clear();
         for waiter in state.waiters.values() {
             waiter.waker.wake();

@@ -11,6 +11,7 @@
 //! No Python code runs, and nobody waits for the GIL, while `state` is locked.
 
 mod ending;
+mod heartbeat;
 pub(crate) mod notices;
 mod reading;
 mod routing;
@@ -20,11 +21,12 @@ mod writing;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use objspace_net::{Stream, Waker};
 use objspace_proto::{
-    Deframer, ImportId, IncomingCall, IncomingFetch, Outcome, Output, QuestionId, Received,
-    Session as Engine,
+    AnswerId, Deframer, FetchKind, ImportId, IncomingCall, IncomingFetch, IncomingTarget, Op,
+    Outcome, Output, QuestionId, Received, Session as Engine,
 };
 use pyo3::prelude::*;
 
@@ -34,7 +36,41 @@ pub(crate) use ending::end_all_sessions;
 pub(crate) use waiting::park;
 
 /// An object handed to the peer, kept alive by the table of exports.
-pub(crate) type Held = Py<PyAny>;
+#[derive(Debug)]
+pub(crate) struct Held {
+    object: Py<PyAny>,
+    /// When it was handed over.
+    pub(crate) since: Instant,
+}
+
+impl Held {
+    pub(crate) fn new(object: Py<PyAny>) -> Self {
+        Self {
+            object,
+            since: Instant::now(),
+        }
+    }
+
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Py<PyAny> {
+        self.object.clone_ref(py)
+    }
+}
+
+/// A request of the peer that is being run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    answer: AnswerId,
+    pub(crate) what: Asked,
+    pub(crate) target: IncomingTarget,
+    pub(crate) since: Instant,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked {
+    Op(Op),
+    Fetch(FetchKind),
+}
 
 /// What arrived for a question.
 pub(crate) struct Answer {
@@ -49,6 +85,14 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// The arguments.
+    pub(crate) fn into_payload(self) -> Received {
+        match self {
+            Self::Call(call) => call.payload,
+            Self::Fetch(fetch) => fetch.payload,
+        }
+    }
+
     pub(crate) fn thread(&self) -> LogicalThread {
         match self {
             Self::Call(call) => LogicalThread(call.thread),
@@ -56,7 +100,36 @@ impl Request {
         }
     }
 
-    fn parent(&self) -> Option<QuestionId> {
+    /// How many bytes a large request keeps in memory until it is run; small ones are bounded by
+    /// their number.
+    pub(crate) fn weight(&self) -> usize {
+        let (Self::Call(IncomingCall { payload, .. }) | Self::Fetch(IncomingFetch { payload, .. })) =
+            self;
+        let size = payload.size();
+        if size > 64 << 10 { size } else { 0 }
+    }
+
+    fn running(&self) -> Running {
+        let (answer, what, target) = match self {
+            Self::Call(call) => (call.answer, Asked::Op(call.op), call.target),
+            Self::Fetch(fetch) => (fetch.answer, Asked::Fetch(fetch.what), fetch.target),
+        };
+        Running {
+            answer,
+            what,
+            target,
+            since: Instant::now(),
+        }
+    }
+
+    fn deadline(&self) -> Option<(AnswerId, u64)> {
+        match self {
+            Self::Call(call) => Some((call.answer, call.deadline?)),
+            Self::Fetch(fetch) => Some((fetch.answer, fetch.deadline?)),
+        }
+    }
+
+    pub(crate) fn parent(&self) -> Option<QuestionId> {
         match self {
             Self::Call(call) => call.parent,
             Self::Fetch(fetch) => fetch.parent,
@@ -70,6 +143,8 @@ struct Waiter {
     waker: Arc<Waker>,
     answer: Option<Answer>,
     nested: VecDeque<Request>,
+    /// When it gives up.
+    deadline: Option<Instant>,
     /// It sleeps until it is woken: the right to read can be handed to it.
     parked: bool,
 }
@@ -110,8 +185,15 @@ pub(crate) struct State {
     next_wait: u64,
     /// Calls that nobody in particular waits for.
     work: VecDeque<Request>,
+    /// The [weight](Request::weight) of all requests that wait to be run.
+    pub(crate) weight: usize,
     /// Logical threads that run a call here now, and the calls that must wait for them.
     lanes: HashMap<LogicalThread, VecDeque<Request>>,
+    /// The requests of the peer that run now, and how many have been answered.
+    pub(crate) running: Vec<Running>,
+    pub(crate) answered: u64,
+    /// When the peer gives up requests that wait to be run.
+    pub(crate) deadlines: HashMap<AnswerId, Instant>,
     /// Shapes that arrived and are not turned into classes yet.
     pub(crate) shapes: HashMap<ImportId, Received>,
     /// Classes whose shape has arrived.
@@ -129,6 +211,9 @@ pub(crate) struct State {
     unsent: Output,
     /// The stream takes no more for now.
     blocked: bool,
+    /// Counts the reads that brought something, and the writes that took something.
+    reads: u64,
+    writes: u64,
     /// Counts reads and hand-overs, so that a worker sees whether anything happened.
     activity: u64,
     sleeping: u32,
@@ -185,7 +270,11 @@ impl Link {
                 waits: HashMap::new(),
                 next_wait: 0,
                 work: VecDeque::new(),
+                weight: 0,
                 lanes: HashMap::new(),
+                running: Vec::new(),
+                answered: 0,
+                deadlines: HashMap::new(),
                 shapes: HashMap::new(),
                 shaped: HashSet::new(),
                 notices: notices::Notices::default(),
@@ -196,6 +285,8 @@ impl Link {
                 flushing: false,
                 unsent: Output::new(),
                 blocked: false,
+                reads: 0,
+                writes: 0,
                 activity: 0,
                 sleeping: 0,
                 workers: 0,

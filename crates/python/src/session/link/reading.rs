@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use objspace_net::{Interest, Stream, Waker};
 use objspace_proto::{Deframer, Frame};
@@ -60,7 +60,11 @@ impl Link {
                 ));
                 Seen::Ended
             }
-            Ok((false, seen)) => seen.unwrap_or(Seen::Woken),
+            Ok((false, seen)) => {
+                // The answer to a ping; a send that fails ends the session.
+                let _ = self.flush(py);
+                seen.unwrap_or(Seen::Woken)
+            }
             Err(error) => {
                 self.end(End::Lost(format!("its receive function failed: {error}")));
                 Seen::Ended
@@ -78,11 +82,13 @@ impl Link {
         let mut gathered = 0;
         let mut direct = true;
         loop {
-            let (writing, reader, releases) = {
+            let (writing, reader, releases, deadline) = {
                 let state = self.state();
                 // A worker that a caller may want to replace must hear its waker.
                 direct &= wait.is_some() || state.served >= SERVES_ONLY;
-                (state.blocked, state.reader, state.engine.releases_pending())
+                let deadline = wait.and_then(|wait| state.waiters.get(&wait)?.deadline);
+                let releases = state.engine.releases_pending();
+                (state.blocked, state.reader, releases, deadline)
             };
             if !holds(reader, epoch) {
                 return Seen::LostRight;
@@ -96,7 +102,7 @@ impl Link {
             // While the session is idle, releases gather for a moment and then go in one message.
             let timeout = match reader {
                 Reader::Idle(_) => (releases > 0).then_some(GATHER),
-                _ => threads::signal_check(),
+                _ => shorter(threads::signal_check(), deadline),
             };
             let ready = match stream.wait(
                 Interest {
@@ -132,22 +138,43 @@ impl Link {
             }
             if ready.writable {
                 self.write_some(stream);
+                // Requests have waited for this.
+                let mut state = self.state();
+                if !state.congested() {
+                    let nested = wait.and_then(|wait| state.waiters.get(&wait));
+                    if nested.is_some_and(|waiter| !waiter.nested.is_empty()) {
+                        return Seen::Mine;
+                    }
+                    if !state.work.is_empty() {
+                        return Seen::Work;
+                    }
+                }
             }
-            if ready.readable {
-                let mut deframer = self.deframer.lock().unwrap_or_else(PoisonError::into_inner);
-                if !holds(self.state().reader, epoch) {
-                    return Seen::LostRight;
-                }
-                let read = stream.try_read(deframer.space(READ_AT_LEAST));
-                if let Some(seen) = self.take_in(read, &mut deframer, wait) {
-                    return seen;
-                }
+            if ready.readable
+                && let Some(seen) = self.read_once(stream, epoch, wait)
+            {
+                return seen;
             }
             // An idle worker is woken to look at the right and at the releases, and reads on.
             if ready.woken && wait.is_some() {
                 return Seen::Woken;
             }
         }
+    }
+
+    /// One read that does not wait.
+    pub(super) fn read_once(
+        &self,
+        stream: &Stream,
+        epoch: u64,
+        wait: Option<Wait>,
+    ) -> Option<Seen> {
+        let mut deframer = self.deframer.lock().unwrap_or_else(PoisonError::into_inner);
+        if !holds(self.state().reader, epoch) {
+            return Some(Seen::LostRight);
+        }
+        let read = stream.try_read(deframer.space(READ_AT_LEAST));
+        self.take_in(read, &mut deframer, wait)
     }
 
     /// Reads without polling: one system call instead of two, during which nobody can wake this
@@ -210,6 +237,7 @@ impl Link {
         let mut guard = self.state();
         let state = &mut *guard;
         state.activity += 1;
+        state.reads += 1;
         loop {
             let frame = match next() {
                 Ok(Some(frame)) => frame,
@@ -234,20 +262,18 @@ impl Link {
                 return Some(Seen::Ended);
             }
         }
-        if let Some(wait) = wait
-            && state
-                .waiters
-                .get(&wait)
-                .is_some_and(|w| w.answer.is_some() || !w.nested.is_empty())
-        {
-            // Work for others that came in the same read must not wait for this thread.
-            if !state.work.is_empty() || state.notices.any() {
-                self.call_workers();
-            }
-            return Some(Seen::Mine);
+        // The answer to a ping, which no host gives, must not wait for another message.
+        let owed = !state.engine.poll_output().is_empty();
+        let seen = state.seen(wait);
+        // Work for others that came in the same read must not wait for this thread.
+        if matches!(seen, Some(Seen::Mine)) && (!state.work.is_empty() || state.notices.any()) {
+            self.call_workers();
         }
-        (!state.work.is_empty() || !state.garbage.is_empty() || state.notices.any())
-            .then_some(Seen::Work)
+        drop(guard);
+        if owed && let Channel::Stream(stream) = &self.channel {
+            self.write_some(stream);
+        }
+        seen
     }
 
     pub(super) fn broken(&self, error: &objspace_proto::Error) {
@@ -267,7 +293,26 @@ fn holds(reader: Reader, epoch: u64) -> bool {
     matches!(reader, Reader::Busy(e) | Reader::Idle(e) if e == epoch)
 }
 
+/// The time until `deadline`, but at most `time`.
+pub(super) fn shorter(time: Option<Duration>, deadline: Option<Instant>) -> Option<Duration> {
+    let left = deadline.map(|until| until.saturating_duration_since(Instant::now()));
+    match (time, left) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 impl State {
+    /// Why a reader should stop reading after what has come, if it should.
+    fn seen(&self, wait: Option<Wait>) -> Option<Seen> {
+        let waiter = wait.and_then(|wait| self.waiters.get(&wait));
+        if waiter.is_some_and(|waiter| waiter.answer.is_some() || !waiter.nested.is_empty()) {
+            return Some(Seen::Mine);
+        }
+        (!self.work.is_empty() || !self.garbage.is_empty() || self.notices.any())
+            .then_some(Seen::Work)
+    }
+
     /// Takes the right to read if nobody has it.
     pub(super) fn take_right(&mut self, kind: fn(u64) -> Reader) -> Option<u64> {
         if self.reader != Reader::Nobody || self.end.is_some() {

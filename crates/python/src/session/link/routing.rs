@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 
-use objspace_proto::{Event, ImportId, Received};
+use objspace_proto::{AnswerId, Event, ImportId, Received};
 
 use super::{Answer, End, Held, Request, State, Wait};
+use crate::session::deadline;
 
 /// So many classes may be described before any of them is mentioned.
 const MOST_UNREAD_SHAPES: usize = 4096;
@@ -13,23 +14,35 @@ const MOST_UNREAD_SHAPES: usize = 4096;
 impl State {
     /// The next call that may run now; its logical thread is then busy.
     pub(super) fn next_work(&mut self) -> Option<Request> {
+        if self.congested() {
+            return None;
+        }
         while let Some(request) = self.work.pop_front() {
             let thread = request.thread();
             if let Some(lane) = self.lanes.get_mut(&thread) {
                 lane.push_back(request);
             } else {
                 self.lanes.insert(thread, VecDeque::new());
+                self.running.push(request.running());
                 return Some(request);
             }
         }
         None
     }
 
+    /// A request of the peer has been answered.
+    pub(crate) fn ran(&mut self, answer: AnswerId) {
+        if let Some(at) = self.running.iter().rposition(|run| run.answer == answer) {
+            self.running.swap_remove(at);
+            self.answered += 1;
+        }
+    }
+
     /// Sorts what arrived. Returns why the session ends, if it does.
     pub(super) fn take(&mut self, event: Event<Held>, reader: Option<Wait>) -> Option<End> {
         match event {
-            Event::Call(call) => self.route(Request::Call(call), reader),
-            Event::Fetch(fetch) => self.route(Request::Fetch(fetch), reader),
+            Event::Call(call) => return self.route(Request::Call(call), reader),
+            Event::Fetch(fetch) => return self.route(Request::Fetch(fetch), reader),
             Event::Reply {
                 question,
                 outcome,
@@ -81,7 +94,16 @@ impl State {
         None
     }
 
-    pub(super) fn route(&mut self, request: Request, reader: Option<Wait>) {
+    /// Gives a request to whoever is to run it. Returns why the session ends, if it does.
+    pub(super) fn route(&mut self, request: Request, reader: Option<Wait>) -> Option<End> {
+        if let Some((answer, milliseconds)) = request.deadline() {
+            self.deadlines.insert(answer, deadline::after(milliseconds));
+        }
+        self.weight += request.weight();
+        if self.weight > self.engine.limits().message_size.saturating_mul(2) {
+            let reason = "more than twice the limit of a message waits in its requests";
+            return Some(End::Broken(reason.into()));
+        }
         if let Some(parent) = request.parent()
             && let Some(wait) = self.waits.get(&parent).copied()
             && let Some(waiter) = self.waiters.get_mut(&wait)
@@ -90,8 +112,9 @@ impl State {
             if reader != Some(wait) {
                 waiter.waker.wake();
             }
-            return;
+            return None;
         }
         self.work.push_back(request);
+        None
     }
 }

@@ -3,19 +3,24 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use objspace_net::Waker;
 use objspace_proto::QuestionId;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
+use super::reading::shorter;
 use super::{Answer, End, Link, Reader, Request, Seen, State, Wait, Waiter};
 use crate::session::{errors, threads};
 
 impl Link {
     /// Announces that this thread will wait for the answer to `question`.
-    pub(crate) fn expect(state: &mut State, question: QuestionId) -> Wait {
+    pub(crate) fn expect(
+        state: &mut State,
+        question: QuestionId,
+        deadline: Option<Instant>,
+    ) -> Wait {
         let wait = Wait(state.next_wait);
         state.next_wait += 1;
         let waker = threads::waker();
@@ -26,6 +31,7 @@ impl Link {
                 waker,
                 answer: None,
                 nested: VecDeque::new(),
+                deadline,
                 parked: false,
             },
         );
@@ -33,7 +39,8 @@ impl Link {
         wait
     }
 
-    /// Waits for the answer, running calls nested in it meanwhile.
+    /// Waits for the answer, running calls nested in it meanwhile. `None`: it was given up, because
+    /// its deadline came first.
     ///
     /// `run` performs a nested call. `interrupted` is asked on a signal; its error cancels the call.
     pub(crate) fn wait_for(
@@ -41,19 +48,21 @@ impl Link {
         py: Python<'_>,
         wait: Wait,
         mut run: impl FnMut(Python<'_>, Request),
-    ) -> PyResult<Answer> {
+    ) -> PyResult<Option<Answer>> {
         enum Step {
             Done(Answer),
             Run(Request),
             Read(u64),
-            Park(Arc<Waker>),
+            Park(Arc<Waker>, Option<Duration>),
             Ended(End),
+            Expired,
         }
         let mut mine: Option<u64> = None;
         loop {
             let step = {
                 let mut guard = self.state();
                 let state = &mut *guard;
+                let congested = state.congested();
                 let Some(waiter) = state.waiters.get_mut(&wait) else {
                     return Err(PyRuntimeError::new_err(
                         "objspace: a wait without a question; please report this",
@@ -64,12 +73,15 @@ impl Link {
                     state.waiters.remove(&wait);
                     state.round_trips += 1;
                     Step::Done(answer)
-                } else if let Some(request) = waiter.nested.pop_front() {
+                } else if !congested && let Some(request) = waiter.nested.pop_front() {
+                    state.running.push(request.running());
                     Step::Run(request)
                 } else if let Some(end) = &state.end {
                     let end = end.clone();
                     state.waiters.remove(&wait);
                     Step::Ended(end)
+                } else if waiter.deadline.is_some_and(|until| until <= Instant::now()) {
+                    Step::Expired
                 } else if let Some(epoch) = mine {
                     Step::Read(epoch)
                 } else {
@@ -90,7 +102,13 @@ impl Link {
                         Reader::Busy(_) => {
                             waiter.parked = true;
                             state.served = 0;
-                            Step::Park(Arc::clone(&waiter.waker))
+                            let mut time = shorter(threads::signal_check(), waiter.deadline);
+                            if !waiter.nested.is_empty() {
+                                // The peer reads too slowly: look again soon.
+                                let soon = Duration::from_millis(20);
+                                time = Some(time.map_or(soon, |time| time.min(soon)));
+                            }
+                            Step::Park(Arc::clone(&waiter.waker), time)
                         }
                     }
                 }
@@ -99,7 +117,11 @@ impl Link {
                 Step::Done(answer) => {
                     self.leave_reading(mine);
                     self.drop_garbage();
-                    return Ok(answer);
+                    return Ok(Some(answer));
+                }
+                Step::Expired => {
+                    self.give_up(py, wait, &mut mine)?;
+                    return Ok(None);
                 }
                 Step::Ended(end) => {
                     self.leave_reading(mine);
@@ -120,8 +142,8 @@ impl Link {
                         Seen::Mine | Seen::Woken | Seen::Ended => {}
                     }
                 }
-                Step::Park(waker) => {
-                    let interrupted = threads::detach(py, || park(&waker, threads::signal_check()));
+                Step::Park(waker, time) => {
+                    let interrupted = threads::detach(py, || park(&waker, time));
                     if interrupted {
                         self.check_signals(py, wait, &mut mine)?;
                     }
@@ -140,6 +162,12 @@ impl Link {
         let Err(error) = py.check_signals() else {
             return Ok(());
         };
+        self.give_up(py, wait, mine)?;
+        Err(error)
+    }
+
+    /// Cancels what this thread waits for.
+    fn give_up(&self, py: Python<'_>, wait: Wait, mine: &mut Option<u64>) -> PyResult<()> {
         {
             let mut state = self.state();
             if let Some(waiter) = state.waiters.remove(&wait)
@@ -152,8 +180,7 @@ impl Link {
         self.leave_reading(mine.take());
         // The cancelled call may go on over there: later calls are not to wait for it.
         threads::renew();
-        self.flush(py)?;
-        Err(error)
+        self.flush(py)
     }
 
     /// Gives the right to read to a parked waiter, or leaves it to the workers.

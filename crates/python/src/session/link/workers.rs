@@ -214,8 +214,11 @@ impl Link {
                 ));
                 return;
             }
-            let mut state = self.state();
+            let state = &mut *self.state();
             next = state.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
+            if let Some(request) = &next {
+                state.running.push(request.running());
+            }
             if next.is_none() {
                 state.lanes.remove(&thread);
             }

@@ -11,6 +11,9 @@ use pyo3::types::PyBytes;
 use super::{Channel, End, Link, State};
 use crate::session::errors;
 
+/// Requests of a peer that leaves more than so much unread have to wait.
+const CONGESTED: usize = 16 << 20;
+
 impl Link {
     /// Writes what is queued, as far as the stream takes it now.
     pub(crate) fn flush(&self, py: Python<'_>) -> PyResult<()> {
@@ -50,10 +53,11 @@ impl Link {
             let written = write_output(stream, &mut output);
             let mut state = self.state();
             let all = output.is_empty();
+            state.writes += u64::from(matches!(written, Ok(some) if some));
             state.stop_writing(output);
             match written {
-                Ok(()) if all => state.blocked = false,
-                Ok(()) => {
+                Ok(_) if all => state.blocked = false,
+                Ok(_) => {
                     state.blocked = true;
                     // Whoever polls must now poll for room as well.
                     if let Some(waker) = &state.idle_waker {
@@ -91,16 +95,40 @@ impl State {
         self.flushing = false;
         self.unsent = rest;
     }
+
+    /// How many bytes wait to be written.
+    pub(crate) fn waiting_to_be_written(&mut self) -> usize {
+        self.unsent.len() + self.engine.poll_output().len()
+    }
+
+    /// Whether the peer is so far behind with reading that it gets no more replies for now: what
+    /// waits to be written is bounded by this, however much is asked.
+    pub(super) fn congested(&mut self) -> bool {
+        self.blocked && self.waiting_to_be_written() > CONGESTED
+    }
+
+    /// Whether a call of the peer runs or waits to, or a reply is still on its way.
+    pub(crate) fn busy(&mut self) -> bool {
+        self.end.is_none()
+            && (self.working > 0
+                || !self.work.is_empty()
+                || self.flushing
+                || self.waiting_to_be_written() > 0)
+    }
 }
 
-/// Writes as much as the stream takes.
-fn write_output(stream: &Stream, output: &mut Output) -> std::io::Result<()> {
+/// Writes as much as the stream takes; whether it took anything.
+fn write_output(stream: &Stream, output: &mut Output) -> std::io::Result<bool> {
+    let mut some = false;
     while !output.is_empty() {
         let slices: Vec<IoSlice<'_>> = output.chunks().take(64).map(IoSlice::new).collect();
         match stream.try_write_vectored(&slices)? {
-            Some(written) => output.advance(written),
+            Some(written) => {
+                some = true;
+                output.advance(written);
+            }
             None => break,
         }
     }
-    Ok(())
+    Ok(some)
 }
