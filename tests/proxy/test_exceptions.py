@@ -144,7 +144,9 @@ def test_a_group_meets_except_star(kind, proxy_of):
         except* KeyError as group:
             seen.append(repr(group.exceptions))
     assert seen == ["(KeyError('k'),)"]
-    assert repr(caught.value) == repr(kind("g", [ValueError("v"), ExceptionGroup("inner", [ValueError("w")])]))
+    assert repr(caught.value) == repr(
+        kind("g", [ValueError("v"), ExceptionGroup("inner", [ValueError("w")])])
+    )
     p = proxy_of(group_of(kind))
     try:
         raise p
@@ -158,7 +160,9 @@ def test_a_group_meets_except_star(kind, proxy_of):
             raise
         except* KeyError as error:
             raise OSError("new") from error
-    assert sorted(type(part).__name__ for part in caught.value.exceptions) == sorted([kind.__name__, "OSError"])
+    assert sorted(type(part).__name__ for part in caught.value.exceptions) == sorted(
+        [kind.__name__, "OSError"]
+    )
 
 
 def test_a_group_inside_a_group_and_a_proxy_of_a_proxy(proxy_of):

@@ -28,6 +28,10 @@ mod _core {
     #[pymodule_export]
     use crate::dump::{_dump_retrace, _dump_traced};
     #[pymodule_export]
+    use crate::pickling::hop::{
+        coroutine_of, exported_to_peer, finish_coroutine, peer_may_everything, remote_kind,
+    };
+    #[pymodule_export]
     use crate::pickling::install::{install, uninstall};
     #[pymodule_export]
     use crate::pickling::objects::file::reduce_file;

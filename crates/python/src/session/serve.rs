@@ -21,6 +21,7 @@ use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
 use crate::convert::graph;
+use crate::pickling::hop;
 use crate::remote::{buffer, class, contents, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
@@ -180,6 +181,9 @@ fn root<'py>(
     match op {
         Op::GETITEM | Op::GETATTR => {
             let name = arguments.name(op)?;
+            if name.to_cow()? == hop::ARRIVALS {
+                return hop::arrivals(py, connection);
+            }
             if !names.contains(name)? {
                 return Err(ObjectNotFound::new_err(format!(
                     "{name} is not exported by the other side, which exports {}",
