@@ -24,6 +24,7 @@ from objspace._core import (
     __version__,
     by_value,
     copy_out,
+    read_ahead,
     timeout,
 )
 from objspace._serve import serve
@@ -49,6 +50,7 @@ __all__ = [
     "copy_out",
     "distributed",
     "hop",
+    "read_ahead",
     "serve",
     "spawn",
     "timeout",

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import objspace
 import pytest
 
 from .test_contents import Count
@@ -234,3 +235,43 @@ def test_a_remote_contextmanager_function(link):
         "begin",
         "end",
     ]
+
+
+def test_reading_ahead_takes_one_message_for_several_items(link):
+    remote = link(SETUP)
+    for total, n, messages in [(10, 5, 3), (10, 4, 3), (3, 64, 1), (0, 4, 1), (8, 1, 9)]:
+        generator = remote.numbers(total)
+        with Count(remote) as count:
+            assert list(objspace.read_ahead(generator, n)) == list(range(total))
+        assert (count.round_trips, count.messages_received) == (messages, messages)
+
+
+def test_reading_ahead_loses_neither_items_nor_errors_nor_values(link):
+    remote = link(SETUP)
+    seen = []
+    with pytest.raises(LookupError, match="inside"):
+        seen.extend(objspace.read_ahead(remote.fails(), 10))
+    assert seen == [1]
+    reader = objspace.read_ahead(remote.returns(), 10)
+
+    def local():
+        return (yield from reader)
+
+    generator = local()
+    assert next(generator) == 1
+    with pytest.raises(StopIteration) as stop:
+        next(generator)
+    assert stop.value.value == "the value"
+    with pytest.raises(StopIteration):
+        next(reader)
+
+
+def test_reading_ahead_of_what_is_here_changes_nothing(link):
+    remote = link(SETUP)
+    assert list(objspace.read_ahead([1, 2])) == [1, 2]
+    assert list(objspace.read_ahead(remote.Counter(3), 2)) == [2, 1, 0]
+    for n in (0, 5000):
+        with pytest.raises(ValueError, match="from 1 to 4096"):
+            objspace.read_ahead(remote.numbers(1), n)
+    with pytest.raises(TypeError, match="not iterable"):
+        objspace.read_ahead(remote.Manager)

@@ -51,6 +51,8 @@ mod _core {
     #[pymodule_export]
     use crate::remote::parts::_parts;
     #[pymodule_export]
+    use crate::remote::read_ahead::read_ahead;
+    #[pymodule_export]
     use crate::remote::view::RemoteView;
     #[pymodule_export]
     use crate::session::deadline::Limit;

@@ -14,5 +14,6 @@ pub(crate) mod frame_access;
 pub(crate) mod operand;
 pub(crate) mod parts;
 pub(crate) mod plain;
+pub(crate) mod read_ahead;
 pub(crate) mod traceback;
 pub(crate) mod view;

@@ -22,7 +22,7 @@ use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
 use crate::convert::graph;
 use crate::pickling::hop;
-use crate::remote::{buffer, class, contents, traceback};
+use crate::remote::{buffer, class, contents, read_ahead, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
@@ -261,6 +261,10 @@ fn run_fetch(
             connection.check(&target, Op::DIR, None)?;
             let names = target.dir()?;
             writer.contents(names.as_any())?;
+        }
+        FetchKind::ITEMS => {
+            connection.check(&target, Op::NEXT, None)?;
+            writer.value(read_ahead::answer(&target, &arguments.positional)?.as_any())?;
         }
         FetchKind::BUFFER => {
             connection.check(&target, Op::BUFFER, None)?;
