@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, final, overload
+from typing import Any, Literal, Self, TypedDict, TypeVar, final, overload
 
 _T = TypeVar("_T")
 
@@ -42,9 +42,13 @@ class Policy:
     @staticmethod
     def full() -> Policy: ...
     @staticmethod
-    def public(*, tracebacks: bool = False) -> Policy: ...
+    def public(*, tracebacks: bool | Literal["full", "redacted", "none"] = "redacted") -> Policy: ...
     @staticmethod
-    def listed(names: dict[type, list[str]], *, tracebacks: bool = False) -> Policy: ...
+    def listed(
+        names: dict[type, list[str]],
+        *,
+        tracebacks: bool | Literal["full", "redacted", "none"] = "redacted",
+    ) -> Policy: ...
 
 @final
 class RemoteView:
