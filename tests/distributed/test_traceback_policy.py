@@ -2,12 +2,11 @@
 
 import traceback
 
-import pytest
-
 import objspace
+import pytest
 from objspace.distributed import pair
 
-CODE = '''
+CODE = """
 class Failure(Exception):
     def __init__(self, text):
         super().__init__(text)
@@ -31,7 +30,7 @@ def fail():
 
 def missing():
     vault.door
-'''
+"""
 FILE = "/srv/hidden/folder/application.py"
 
 

@@ -68,7 +68,17 @@ fn entry<'py>(link: &Bound<'py, PyAny>, redact: bool) -> PyResult<Bound<'py, PyT
         return if redact {
             redacted(&original)
         } else {
-            Ok(original)
+            // Under its name here: a file of that name may also be one of this process.
+            let items = original.iter().enumerate().map(|(index, item)| {
+                if index == super::entry::FILE {
+                    frame
+                        .getattr(intern!(py, "f_code"))?
+                        .getattr(intern!(py, "co_filename"))
+                } else {
+                    Ok(item)
+                }
+            });
+            PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)
         };
     }
     let code = frame
