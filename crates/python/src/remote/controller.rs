@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PySlice, PyString, PyType};
 
+use super::awaitable;
 use super::class::{self, statics};
 use super::contents::{self, Part};
 use super::dict_view;
@@ -26,6 +27,7 @@ pub(crate) struct Remote {
     kind: Kind,
     iterated: Mutex<Option<Iterated>>,
     merge: Mutex<Option<dict_view::Merge>>,
+    driver: awaitable::Driver,
 }
 
 /// The last snapshot that was iterated over: C code that turns an iterable into a list asks for its
@@ -44,6 +46,7 @@ impl Remote {
             kind,
             iterated: Mutex::new(None),
             merge: Mutex::new(None),
+            driver: awaitable::Driver::default(),
         }
     }
 
@@ -86,6 +89,10 @@ impl Remote {
         let (value, rest) = merge.take(key)?;
         self.begin_merge(rest);
         Some(value.into_bound(key.py()))
+    }
+
+    pub(crate) fn driver(&self) -> &awaitable::Driver {
+        &self.driver
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -272,6 +279,11 @@ fn operate<'py>(
                 return py.import("builtins")?.call_method1("reversed", (contents,));
             }
         }
+        Op::AWAIT | Op::AITER | Op::ANEXT | Op::AENTER | Op::AEXIT => {
+            if let Some(answer) = awaitable::operate(proxy, remote, op, args)? {
+                return Ok(answer);
+            }
+        }
         Op::GETITEM => {
             if let [key] = args {
                 if let Some(item) = remote.merged(key) {
@@ -318,9 +330,32 @@ fn operate<'py>(
         }
         _ => {}
     }
-    remote
-        .connection
-        .call(py, remote.target(), op, args, keywords)
+    let (connection, target) = (&remote.connection, remote.target());
+    if may_promise(op) {
+        connection.operate(py, target, op, args, keywords)
+    } else {
+        connection.call(py, target, op, args, keywords)
+    }
+}
+
+/// Operations whose result may be any object, or is not looked at: in a `pipeline()` block they do
+/// not wait. (An operation in place gives the proxy itself, which is to stay what it is.)
+fn may_promise(op: Op) -> bool {
+    matches!(
+        op,
+        Op::GETATTR
+            | Op::SETATTR
+            | Op::DELATTR
+            | Op::CALL
+            | Op::CALL_METHOD
+            | Op::GETITEM
+            | Op::SETITEM
+            | Op::DELITEM
+            | Op::NEG
+            | Op::POS
+            | Op::ABS
+            | Op::INVERT
+    ) || (Op::ADD..=Op::ROR).contains(&op)
 }
 
 /// `proxy.name`: deferred if the caller's next instructions call it at once.
@@ -332,6 +367,9 @@ fn getattr<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     if let Some(fact) = class_fact(py, proxy, remote, name)? {
         return Ok(fact);
+    }
+    if let Some(method) = awaitable::attribute(proxy, remote, name)? {
+        return Ok(method);
     }
     let makes_view =
         dict_view::part_of(name.to_str()?).is_some() && contents::is_plain_dict(proxy, remote)?;
@@ -345,7 +383,7 @@ fn getattr<'py>(
         return proxy::new_deferred(py, controller, &DEFERRED)
             .map(|deferred| deferred.into_bound(py));
     }
-    remote.connection.call(
+    remote.connection.operate(
         py,
         remote.target(),
         Op::GETATTR,
@@ -529,7 +567,7 @@ fn operate_deferred<'py>(
     all.extend_from_slice(args);
     remote
         .connection
-        .call(py, remote.target(), Op::CALL_METHOD, &all, keywords)
+        .operate(py, remote.target(), Op::CALL_METHOD, &all, keywords)
 }
 
 fn resolve_deferred<'py>(

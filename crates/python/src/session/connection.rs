@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use objspace_proto::{
@@ -17,13 +17,14 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::deadline;
 use super::errors;
-use super::link::{Answer, Held, Link, State};
+use super::link::{Answer, Held, Link, State, Wait};
+use super::pipeline::{self, Pipeline};
 use super::policy::Policy;
 use super::reception::Host;
 use super::{serve, threads};
 use crate::convert::capability::Place;
 use crate::convert::decode::Reader;
-use crate::convert::encode::Writer;
+use crate::convert::encode::{Prepared, Writer};
 use crate::remote::class;
 use crate::remote::class_access::ClassAccess;
 
@@ -40,6 +41,8 @@ pub(crate) struct Connection {
     debugging: AtomicBool,
     /// The server is closing: calls that run may finish, new ones are refused.
     turned_away: AtomicBool,
+    /// The event loop that performs what the peer awaits, if one was chosen.
+    event_loop: OnceLock<Py<PyAny>>,
 }
 
 /// Classes of the peer that have a local twin.
@@ -85,6 +88,7 @@ impl Connection {
             host,
             debugging: AtomicBool::new(false),
             turned_away: AtomicBool::new(false),
+            event_loop: OnceLock::new(),
         })
     }
 
@@ -144,6 +148,15 @@ impl Connection {
         self.turned_away.load(Ordering::Relaxed)
     }
 
+    /// Lets `event_loop` perform what the peer awaits. The first choice stays.
+    pub(crate) fn choose_event_loop(&self, event_loop: &Bound<'_, PyAny>) {
+        let _ = self.event_loop.set(event_loop.clone().unbind());
+    }
+
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.event_loop.get().map(|chosen| chosen.bind(py).clone())
+    }
+
     pub(crate) fn names(&self) -> &Py<PyAny> {
         &self.names
     }
@@ -164,6 +177,25 @@ impl Connection {
 
     // ------------------------------------------------------------------ asking the peer
 
+    /// Performs `op` on the peer's `target`: the result, or in a `pipeline()` block the promise of
+    /// it. For operations whose result may be any object.
+    pub(crate) fn operate<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        target: OutgoingTarget,
+        op: Op,
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(pipeline) = pipeline::current(py, self)? {
+            pipeline.get().make_room(py)?;
+            let target = pipeline::Target::Known(target);
+            return Pipeline::send(&pipeline, &target, op, positional, keywords)
+                .map(Bound::into_any);
+        }
+        self.call(py, target, op, positional, keywords)
+    }
+
     /// Performs `op` on the peer's `target` and waits for the result.
     pub(crate) fn call<'py>(
         self: &Arc<Self>,
@@ -173,9 +205,7 @@ impl Connection {
         positional: &[Bound<'py, PyAny>],
         keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut writer = Writer::new(self);
-        writer.arguments(positional, keywords)?;
-        let (payload, _alive) = writer.finish();
+        let (payload, _alive) = self.arguments(positional, keywords)?;
         let asked = self.ask(py, |state, thread, parent| {
             state
                 .engine
@@ -199,9 +229,7 @@ impl Connection {
         positional: &[Bound<'py, PyAny>],
         keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut writer = Writer::new(self);
-        writer.arguments(positional, keywords)?;
-        let (payload, _alive) = writer.finish();
+        let (payload, _alive) = self.arguments(positional, keywords)?;
         let asked = self.ask(py, |state, thread, parent| {
             state.engine.fetch(thread, parent, target, what, payload)
         })?;
@@ -209,6 +237,20 @@ impl Connection {
             let what = format!("fetching {what:?}");
             deadline::expired(&self.words(py, target, &what, None), self.peer())
         })
+    }
+
+    fn arguments<'py>(
+        self: &Arc<Self>,
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+    ) -> PyResult<Prepared> {
+        loop {
+            let mut writer = Writer::new(self);
+            writer.arguments(positional, keywords)?;
+            if writer.promises_are_pending() {
+                return Ok(writer.finish());
+            }
+        }
     }
 
     /// What was asked of which object, for an error message.
@@ -263,12 +305,7 @@ impl Connection {
         }
         let (thread, parent) = threads::context(&self.link);
         let wait = {
-            let mut state = self.link.state();
-            if let Some(end) = &state.end {
-                let error = errors::session_ended(&self.link.peer, end);
-                drop(state);
-                return Err(error);
-            }
+            let mut state = self.link.open_state()?;
             state.engine.set_deadline(deadline.map(deadline::left));
             match send(&mut state, thread.0, parent) {
                 Ok(question) => Link::expect(&mut state, question, deadline),
@@ -279,13 +316,29 @@ impl Connection {
             }
         };
         self.link.flush(py)?;
-        let answer = self
-            .link
-            .wait_for(py, wait, |py, request| serve::serve(py, self, request))?;
+        if let Err(error) = pipeline::collect_open(py) {
+            self.link.cancel(wait);
+            return Err(error);
+        }
+        let answer = self.wait(py, wait, true)?;
         answer.map(|answer| self.result(py, answer)).transpose()
     }
 
-    fn result<'py>(
+    /// Waits for a reply, running calls nested in it meanwhile. `counts`: as a round trip. `None`:
+    /// the time was over first.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        wait: Wait,
+        counts: bool,
+    ) -> PyResult<Option<Answer>> {
+        self.link.wait_for(py, wait, counts, |py, request| {
+            serve::serve(py, self, request);
+        })
+    }
+
+    /// What a reply says.
+    pub(crate) fn result<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
         answer: Answer,
@@ -382,8 +435,14 @@ impl Connection {
                 self.peer()
             )));
         }
-        let shape = self.link.state().shapes.remove(&id);
+        let (shape, end) = {
+            let mut state = self.link.state();
+            (state.shapes.remove(&id), state.end.clone())
+        };
         let Some(shape) = shape else {
+            if let Some(end) = end {
+                return Err(errors::session_ended(self.peer(), &end));
+            }
             return Err(PyTypeError::new_err(format!(
                 "{} refers to a class (number {}) that it has not described",
                 self.peer(),
@@ -495,8 +554,16 @@ impl Connection {
             let state = self.link.state();
             match state.engine.answer_value(question, ticket) {
                 Ok(AnswerValue::Done {
-                    value: Some(held), ..
+                    value: Some(held),
+                    outcome: Outcome::Value,
                 }) => Ok(held.clone_ref(py)),
+                Ok(AnswerValue::Done {
+                    value: Some(held), ..
+                }) => {
+                    let error = held.clone_ref(py);
+                    drop(state);
+                    return Err(PyErr::from_value(error.into_bound(py)));
+                }
                 Ok(_) => Err(errors::ProtocolError::new_err(
                     "the result of an earlier call is not there",
                 )),

@@ -1,12 +1,15 @@
 //! Sessions: connecting, listening, serving, and the `Session` object that Python sees.
 
+pub(crate) mod awaiting;
 pub(crate) mod connection;
 pub(crate) mod deadline;
 pub(crate) mod errors;
 pub(crate) mod link;
 pub(crate) mod operator;
 pub(crate) mod perform;
+pub(crate) mod pipeline;
 pub(crate) mod policy;
+pub(crate) mod promise;
 pub(crate) mod reception;
 pub(crate) mod secure;
 pub(crate) mod serve;
@@ -29,6 +32,7 @@ use pyo3::types::{PyDict, PyString};
 use crate::remote::view::RemoteView;
 use connection::Connection;
 use link::{Channel, Link};
+use pipeline::Pipeline;
 use policy::Policy;
 
 /// A session with another process: what it exports can be reached through `remote`, and it can
@@ -41,6 +45,10 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn of(connection: Arc<Connection>) -> Self {
         Self { connection }
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// Wraps a stream; worker threads serve the peer from now on.
@@ -96,7 +104,11 @@ fn open(
     });
     let link = Link::new(engine, Deframer::new(&limits), channel, peer);
     let names = names.unwrap_or_else(|| PyDict::new(py).into_any());
-    Connection::new(link, policy, names.unbind(), host)
+    let connection = Connection::new(link, policy, names.unbind(), host);
+    if let Ok(Some(event_loop)) = awaiting::running_loop(py) {
+        connection.choose_event_loop(&event_loop);
+    }
+    connection
 }
 
 /// Serves a connection by threads of its own.
@@ -184,6 +196,14 @@ impl Session {
         let mut names: Vec<String> = names.extract()?;
         names.sort();
         Ok(names)
+    }
+
+    /// A block in which operations on the other side's objects do not wait: each gives a `Promise`
+    /// at once, which may be passed on or operated on before it arrives. Leaving the block waits for
+    /// all, in one round trip, and raises the first error that was not seen. It concerns this thread
+    /// (this task, this greenlet) only.
+    fn pipeline(&self, py: Python<'_>) -> PyResult<Py<Pipeline>> {
+        Py::new(py, Pipeline::new(Arc::clone(&self.connection)))
     }
 
     /// Serves the other side on this thread until the session ends.
@@ -341,6 +361,12 @@ pub(crate) fn session_of(remote: &Bound<'_, PyAny>) -> PyResult<Session> {
         "session_of() takes a RemoteView or a remote object, not a local '{}' object",
         remote.get_type().name()?
     )))
+}
+
+/// Lets `event_loop` perform what the other side of a view's session awaits.
+#[pyfunction]
+pub(crate) fn choose_event_loop(view: &RemoteView, event_loop: &Bound<'_, PyAny>) {
+    view.connection().choose_event_loop(event_loop);
 }
 
 /// What a URL names; `ValueError` with what would do.

@@ -12,6 +12,7 @@
 
 mod ending;
 mod heartbeat;
+pub(crate) mod notices;
 mod reading;
 mod routing;
 mod waiting;
@@ -29,6 +30,7 @@ use objspace_proto::{
 };
 use pyo3::prelude::*;
 
+use super::errors;
 use super::threads::LogicalThread;
 
 pub(crate) use ending::end_all_sessions;
@@ -197,6 +199,8 @@ pub(crate) struct State {
     pub(crate) shapes: HashMap<ImportId, Received>,
     /// Classes whose shape has arrived.
     shaped: HashSet<ImportId>,
+    /// What is for event loops.
+    pub(crate) notices: notices::Notices,
     /// Objects the peer released, to be dropped by a thread that is attached to Python.
     garbage: Vec<Held>,
     reader: Reader,
@@ -274,6 +278,7 @@ impl Link {
                 deadlines: HashMap::new(),
                 shapes: HashMap::new(),
                 shaped: HashSet::new(),
+                notices: notices::Notices::default(),
                 garbage: Vec::new(),
                 reader: Reader::Nobody,
                 epoch: 0,
@@ -306,6 +311,19 @@ impl Link {
     /// The engine and the tables. Never held while Python code can run.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state of a session that has not ended; the error that says so if it has.
+    pub(crate) fn open_state(&self) -> PyResult<MutexGuard<'_, State>> {
+        let state = self.state();
+        match &state.end {
+            None => Ok(state),
+            Some(end) => {
+                let end = end.clone();
+                drop(state);
+                Err(errors::session_ended(&self.peer, &end))
+            }
+        }
     }
 
     /// Whether this is a forked child of the process that opened the session. Nothing of the

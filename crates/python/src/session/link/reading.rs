@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use objspace_net::{Interest, Stream, Waker};
@@ -237,6 +237,9 @@ impl Link {
         let mut guard = self.state();
         let state = &mut *guard;
         state.activity += 1;
+        let reader = wait
+            .and_then(|wait| state.waiters.get(&wait))
+            .map(|waiter| Arc::clone(&waiter.waker));
         state.reads += 1;
         loop {
             let frame = match next() {
@@ -256,7 +259,7 @@ impl Link {
                     return Some(Seen::Ended);
                 }
             };
-            if let Some(end) = state.take(event, wait) {
+            if let Some(end) = state.take(event, reader.as_ref()) {
                 drop(guard);
                 self.end(end);
                 return Some(Seen::Ended);
@@ -266,7 +269,7 @@ impl Link {
         let owed = !state.engine.poll_output().is_empty();
         let seen = state.seen(wait);
         // Work for others that came in the same read must not wait for this thread.
-        if matches!(seen, Some(Seen::Mine)) && !state.work.is_empty() {
+        if matches!(seen, Some(Seen::Mine)) && (!state.work.is_empty() || state.notices.any()) {
             self.call_workers();
         }
         drop(guard);
@@ -283,7 +286,7 @@ impl Link {
             let _ = self.state().engine.close(code, &reason);
         }
         if let Channel::Stream(stream) = &self.channel {
-            self.write_some(stream);
+            self.write_last(stream);
         }
         self.end(End::Broken(reason));
     }
@@ -309,7 +312,8 @@ impl State {
         if waiter.is_some_and(|waiter| waiter.answer.is_some() || !waiter.nested.is_empty()) {
             return Some(Seen::Mine);
         }
-        (!self.work.is_empty() || !self.garbage.is_empty()).then_some(Seen::Work)
+        (!self.work.is_empty() || !self.garbage.is_empty() || self.notices.any())
+            .then_some(Seen::Work)
     }
 
     /// Takes the right to read if nobody has it.
