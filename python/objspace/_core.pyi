@@ -5,6 +5,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
+from types import TracebackType
+from typing import Any, Literal, Self, TypedDict, TypeVar, final, overload
+from typing import Any, Never, Self, TypedDict, TypeVar, final, overload
 from types import CoroutineType, FrameType, TracebackType
 from typing import Any, Never, Self, TypedDict, TypeVar, final, overload
 
@@ -45,9 +48,13 @@ class Policy:
     @staticmethod
     def full() -> Policy: ...
     @staticmethod
-    def public(*, tracebacks: bool = False) -> Policy: ...
+    def public(*, tracebacks: bool | Literal["full", "redacted", "none"] = "redacted") -> Policy: ...
     @staticmethod
-    def listed(names: dict[type, list[str]], *, tracebacks: bool = False) -> Policy: ...
+    def listed(
+        names: dict[type, list[str]],
+        *,
+        tracebacks: bool | Literal["full", "redacted", "none"] = "redacted",
+    ) -> Policy: ...
 
 @final
 class RemoteView:

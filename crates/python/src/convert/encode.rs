@@ -220,9 +220,8 @@ impl<'c> Writer<'c> {
             // It refers to itself: a bare reference to what is being described.
             return self.simple_reference(error, Kind::EXCEPTION);
         }
-        let redact = !self.connection.policy().shows_tracebacks();
         let options = exception::Options {
-            redact,
+            shown: self.connection.policy().tracebacks(),
             ..exception::Options::default()
         };
         let nodes = exception::describe(error.py(), error.cast()?, options)?;

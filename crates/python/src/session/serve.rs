@@ -342,7 +342,7 @@ fn ask_class<'py>(
         "get" | "get_for" | "property_get" => Op::GETATTR,
         "call" | "call_for" => Op::CALL_METHOD,
         "source" => {
-            if !connection.policy().shows_tracebacks() {
+            if !connection.policy().tracebacks().is_full() {
                 return Ok(py.None().into_bound(py));
             }
             Op::DIR
@@ -368,7 +368,7 @@ fn ask_frame<'py>(
     target: &Bound<'py, PyAny>,
     arguments: &Arguments<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if !connection.policy().shows_tracebacks() {
+    if !connection.policy().tracebacks().is_full() {
         return Err(PyPermissionError::new_err(
             "the policy of the other side does not show frames, locals or source",
         ));
