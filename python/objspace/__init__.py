@@ -8,6 +8,8 @@
 >>> server.close()
 """
 
+from typing import TYPE_CHECKING, Any
+
 import objspace.distributed as distributed
 from objspace._core import (
     ConnectionLost,
@@ -21,6 +23,9 @@ from objspace._core import (
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
 
+if TYPE_CHECKING:
+    from objspace._hop import accept_hops, hop
+
 __all__ = [
     "Child",
     "ConnectionLost",
@@ -29,8 +34,23 @@ __all__ = [
     "ProtocolError",
     "Server",
     "__version__",
+    "accept_hops",
     "connect",
     "distributed",
+    "hop",
     "serve",
     "spawn",
 ]
+
+# Imported when they are first used: asyncio is much to import for who does not need it.
+_LATER = {"accept_hops": "objspace._hop", "hop": "objspace._hop"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'objspace' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value

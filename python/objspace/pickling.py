@@ -11,11 +11,11 @@
 >>> list(again), list(numbers)
 ([2, 3, 4], [2, 3, 4])
 
-`dumps`, `loads`, `dump`, `load`, `Pickler` and `Unpickler` take what their namesakes in `pickle` take,
-and more. `loads` and `load` also read ordinary pickles.
+`dumps`, `loads`, `dump`, `load`, `Pickler` and `Unpickler` take what their namesakes in `pickle`
+take, and more. `loads` and `load` also read ordinary pickles.
 
-Loading a pickle runs code. This holds for every pickle, and all the more for one of running code: load
-only what you or someone you trust has written, and sign what travels (`key=`).
+Loading a pickle runs code. This holds for every pickle, and all the more for one of running code:
+load only what you or someone you trust has written, and sign what travels (`key=`).
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class Pickler(_pickle.Pickler):
 
     `code` says how functions, classes and the code of frames travel: "auto", by reference (module,
     name and hash) where the loader of their module finds the same code, and by value otherwise;
-    "reference", by reference or not at all; "value", by value always. `key`, bytes, signs each
-    pickle with HMAC-SHA256. The other arguments are those of `pickle.Pickler`; the protocol is 5
+    "reference", by reference or not at all; "value", by value always, but for functions, classes
+    and globals of installed modules. `key`, bytes, signs each pickle with HMAC-SHA256. The other arguments are those of `pickle.Pickler`; the protocol is 5
     unless given.
 
     What cannot be pickled raises `PicklingError`, with the path to it.
@@ -114,7 +114,7 @@ class Pickler(_pickle.Pickler):
         try:
             super().dump(obj)
         except Exception as error:
-            told = explain_failure(obj, self._reducer, error)
+            told = explain_failure(obj, self._reducer, error, getattr(self, "persistent_id", None))
             if told is error:
                 raise
             raise told from told.__cause__
@@ -299,9 +299,9 @@ def load(
 def reopen_files(newline: str | None = None) -> None:
     """Let regular files be pickled: they are opened again by their path, at the same position.
 
-    What was written is flushed first; a file that is written to is not emptied again. Pipes, sockets
-    and files without a name are still refused. Text files are opened with this `newline`, which cannot
-    be asked of an open file.
+    What was written is flushed first; a file that is written to is not emptied again. Pipes,
+    sockets and files without a name are still refused. Text files are opened with this `newline`,
+    which cannot be asked of an open file.
     """
 
     def reduce(file: Any) -> Any:

@@ -137,7 +137,7 @@ def half_evaluated():
 
     a = [1, (yield log), 3, *((yield log) or ())]
     log.append(a)
-    log.append(show(1, (yield log), *[2, 3], key=(yield log), **{"other": (yield log)}))
+    log.append(show(1, (yield log), *[2, 3], key=(yield log), other=(yield log)))
     log.append(f"{(yield log)}-{1 + ((yield log) or 1)!r:>4}")
     table = {"k": 1}
     table["k"] += (yield log) or 5
@@ -230,7 +230,7 @@ def unbound():
     del late
     yield log
     try:
-        late  # noqa: B018
+        late
     except UnboundLocalError:
         log.append("unbound again")
     yield log
@@ -338,10 +338,24 @@ def own_generator():
 
 GENERATORS = {
     name: globals()[name]
-    for name in (
-        "loops handlers groups managers half_evaluated comprehensions closures delegation unbound "
-        "iterators matching arguments many_variables method decorated own_generator"
-    ).split()
+    for name in [
+        "loops",
+        "handlers",
+        "groups",
+        "managers",
+        "half_evaluated",
+        "comprehensions",
+        "closures",
+        "delegation",
+        "unbound",
+        "iterators",
+        "matching",
+        "arguments",
+        "many_variables",
+        "method",
+        "decorated",
+        "own_generator",
+    ]
 }
 
 
@@ -381,8 +395,15 @@ async def counting(log, n):
             got = yield index
             log.append(("got", got))
     finally:
-        await Ticks()
         log.append("closed")
+
+
+async def closing(log):
+    try:
+        yield 1
+    finally:
+        await Ticks(2)
+        log.append("closed late")
 
 
 async def async_loops():
@@ -402,6 +423,12 @@ async def async_loops():
     except KeyError as error:
         log.append(repr(error))
     log.append(await anext(generator, "default"))
+    generator = closing(log)
+    log.append(await anext(generator))
+    await generator.aclose()
+    generator = closing(log)
+    log.append(await anext(generator))
+    log.append(await anext(generator, "end"))
     return log
 
 
@@ -449,7 +476,13 @@ async def async_generator_run():
 
 COROUTINES = {
     name: globals()[name]
-    for name in "chain async_loops awaitables async_half_evaluated async_generator_run".split()
+    for name in [
+        "chain",
+        "async_loops",
+        "awaitables",
+        "async_half_evaluated",
+        "async_generator_run",
+    ]
 }
 PROGRAMS = GENERATORS | COROUTINES
 

@@ -3,6 +3,7 @@
 //! - [`supported`]: whether the running interpreter is one whose structs are known;
 //! - [`type_hook`]: `type(proxy)` answers the type that the proxy stands for;
 //! - [`frames`]: frame and code objects for code that runs elsewhere;
+//! - [`finish`]: a coroutine ends with a result that was computed elsewhere;
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for;
 //! - [`still`]: the frames of tracebacks, read and made again;
 //! - [`chain`]: running frames, captured and resumed;
@@ -35,6 +36,7 @@ mod version;
 
 pub mod awaitable;
 pub mod chain;
+pub mod finish;
 pub mod frames;
 pub mod lookahead;
 pub mod owned;

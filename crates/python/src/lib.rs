@@ -14,6 +14,10 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::pickling::hop::{
+        coroutine_of, exported_to_peer, finish_coroutine, peer_may_everything, remote_kind,
+    };
+    #[pymodule_export]
     use crate::pickling::install::{install, uninstall};
     #[pymodule_export]
     use crate::pickling::objects::file::reduce_file;

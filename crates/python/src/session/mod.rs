@@ -39,6 +39,10 @@ impl Session {
         Self { connection }
     }
 
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
     /// Wraps a stream; worker threads serve the peer from now on.
     pub(crate) fn over_stream(
         py: Python<'_>,

@@ -16,6 +16,7 @@ use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
+use crate::pickling::hop;
 use crate::remote::{class, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
@@ -93,6 +94,9 @@ fn root<'py>(
     match op {
         Op::GETITEM | Op::GETATTR => {
             let name = arguments.name(op)?;
+            if name.to_cow()? == hop::ARRIVALS {
+                return hop::arrivals(py, connection);
+            }
             if !names.contains(name)? {
                 return Err(ObjectNotFound::new_err(format!(
                     "{name} is not exported by the other side, which exports {}",
