@@ -4,11 +4,13 @@
 and writes the pickles to FILE with what the uninterrupted program returns.
 `drive.py read FILE MODE`: loads each, runs it to its end, and compares. Both print how many there were.
 
+OBJSPACE_CODE in the environment says how code travels: "auto" if it is not set.
 MODE is what watches the interpreter meanwhile: nothing, trace, profile, monitor, hook. WARM is how often
 each program is run before, so that its bytecode is specialised.
 """
 
 import contextlib
+import os
 import pickle
 import sys
 import warnings
@@ -18,6 +20,8 @@ import suspended_programs
 
 from objspace import pickling
 from objspace._core import _parts
+
+CODE = os.environ.get("OBJSPACE_CODE", "auto")
 
 
 @contextlib.contextmanager
@@ -75,7 +79,7 @@ def write(warm, names):
         for point in range(steps + 1):
             program = suspended_programs.start(name)
             assert suspended_programs.advance(program, point)
-            data = pickling.dumps(program)
+            data = pickling.dumps(program, code=CODE)
             found.append(("suspended", name, point, data, repr(result)))
             # To be pickled changes nothing.
             assert repr(suspended_programs.finish(program)[1]) == repr(result), (name, point)
@@ -102,7 +106,10 @@ def read(found):
 
 
 def main(command, path, mode, warm="0", *names):
+    chain_programs.holder.code = CODE
     warnings.simplefilter("error")
+    # From 3.12 on pickling them is deprecated, but they are pickled.
+    warnings.filterwarnings("ignore", "Pickle, copy, and deepcopy support", DeprecationWarning)
     unraisable = []
     sys.unraisablehook = unraisable.append
     if command == "write":
