@@ -444,7 +444,12 @@ pub(crate) unsafe fn check(
             }
         }
         for (index, (&value, &holds)) in pushed.iter().zip(stack).enumerate() {
-            if !fits(value, holds, shape, needs, number, null) {
+            let callable = index.checked_sub(1).map(|index| pushed[index]);
+            let alone = cfg!(Py_3_13)
+                && value == null
+                && holds == Holds::Nullable
+                && callable.is_some_and(|callable| is_list_append(callable));
+            if alone || !fits(value, holds, shape, needs, number, null) {
                 return refuse(
                     code,
                     c"%R cannot have such a value on its stack: %zd",
@@ -453,6 +458,23 @@ pub(crate) unsafe fn check(
             }
         }
         Some(())
+    }
+}
+
+/// Whether an object is `list.append`, a call of which 3.13 specialises so that it relies on the list.
+///
+/// # Safety
+/// See the crate.
+unsafe fn is_list_append(object: *mut PyObject) -> bool {
+    // SAFETY: only a method of a type has this struct.
+    unsafe {
+        if Py_TYPE(object) != &raw mut pyo3_ffi::PyMethodDescr_Type {
+            return false;
+        }
+        let method = object.cast::<pyo3_ffi::PyMethodDescrObject>();
+        let definition = (*method).d_method;
+        (*method).d_common.d_type == &raw mut pyo3_ffi::PyList_Type
+            && std::ffi::CStr::from_ptr((*definition).ml_name) == c"append"
     }
 }
 
