@@ -7,6 +7,7 @@ pickles. What is accepted is run for some steps. Prints how many were refused an
 import faulthandler
 import gc
 import random
+import resource
 import signal
 import sys
 import types
@@ -154,6 +155,8 @@ class Forger:
 
 def main(seed, count):
     faulthandler.enable()
+    # A damaged pickle can ask the standard unpickler for any amount of memory.
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda _error: None
     signal.signal(signal.SIGALRM, time_up)

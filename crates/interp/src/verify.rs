@@ -495,7 +495,10 @@ unsafe fn fits(
         if value == null {
             return match holds {
                 Holds::Null | Holds::Nullable => true,
-                Holds::Saved(index) => !needs.saved(number, index as usize),
+                Holds::Saved(index) => {
+                    let need = needs.saved(number, index as usize);
+                    !need.bound && !need.cell
+                }
                 _ => false,
             };
         }
@@ -507,6 +510,7 @@ unsafe fn fits(
                     shape.kinds.get(index as usize),
                     Some(SlotKind::Free | SlotKind::Cell { or_value: false })
                 );
+                let cells = cells || needs.saved(number, index as usize).cell;
                 !cells || Py_TYPE(value) == &raw mut PyCell_Type
             }
             Holds::Null => false,
