@@ -175,7 +175,16 @@ impl Shape {
             let is = opcode(instruction.opcode);
             let loads_iterator =
                 is == Opcode::LoadFast && instruction.argument == 0 && next_is_loop();
+            let before = |index: usize| {
+                let step = number
+                    .checked_sub(index)
+                    .map(|index| &self.instructions[index]);
+                step.map(|step| opcode(step.instruction.opcode))
+            };
             let context = Context {
+                gathers_exceptions: is == Opcode::BuildList
+                    && before(1) == Some(Opcode::Copy)
+                    && before(2) == Some(Opcode::PushExcInfo),
                 constant_is_tuple: is == Opcode::LoadConst
                     && constant_is_tuple(instruction.argument)?,
                 loads_iterator,
@@ -517,6 +526,13 @@ unsafe fn fits(
             Holds::Dict => PyDict_CheckExact(value) != 0,
             Holds::Exception => PyExceptionInstance_Check(value) != 0,
             Holds::ExceptionOrNone => value == Py_None() || PyExceptionInstance_Check(value) != 0,
+            Holds::Exceptions => {
+                PyList_CheckExact(value) != 0
+                    && (0..pyo3_ffi::PyList_GET_SIZE(value)).all(|index| {
+                        let item = pyo3_ffi::PyList_GET_ITEM(value, index);
+                        item == Py_None() || PyExceptionInstance_Check(item) != 0
+                    })
+            }
             Holds::Iterator => PyIter_Check(value) != 0,
             Holds::Lasti => {
                 PyLong_CheckExact(value) != 0 && {

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use pyo3_ffi::{
     _PyInterpreterState_GetEvalFrameFunc, _PyInterpreterState_SetEvalFrameFunc, Py_None,
     Py_XDECREF, Py_XINCREF, PyErr_SetString, PyExc_RecursionError, PyExc_RuntimeError,
-    PyInterpreterState, PyIter_Send, PyObject, PyObject_Vectorcall, PySendResult, PyThreadState, PyThreadState_Get,
-    PyThreadState_GetInterpreter,
+    PyInterpreterState, PyIter_Send, PyObject, PyObject_Vectorcall, PySendResult, PyThreadState,
+    PyThreadState_Get, PyThreadState_GetInterpreter,
 };
 
 use super::Record;
