@@ -372,6 +372,9 @@ pub(crate) fn apply(
         }
         Opcode::ListAppend if peek(stack, argument + 1, |holds| holds == Exceptions).is_some() => {
             // What does not match, and what the handlers raise.
+            peek(stack, 1, |holds| {
+                matches!(holds, Exception | ExceptionOrNone)
+            })?;
             take(stack, 1)?;
         }
         Opcode::ListAppend | Opcode::ListExtend => collect(stack, 1, argument, List)?,

@@ -183,8 +183,9 @@ impl Shape {
             };
             let context = Context {
                 gathers_exceptions: is == Opcode::BuildList
-                    && before(1) == Some(Opcode::Copy)
-                    && before(2) == Some(Opcode::PushExcInfo),
+                    && (before(1) == Some(Opcode::PushExcInfo)
+                        || before(1) == Some(Opcode::Copy)
+                            && before(2) == Some(Opcode::PushExcInfo)),
                 constant_is_tuple: is == Opcode::LoadConst
                     && constant_is_tuple(instruction.argument)?,
                 loads_iterator,
