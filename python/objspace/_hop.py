@@ -401,6 +401,14 @@ class Arrivals:
             return str(error)
         return Journey(self._session, coroutine, key)
 
+    def tasklet(self, data: Any, references: Any) -> _TaskletJourney | str:
+        """Takes a tasklet. A text says why it cannot be loaded."""
+        try:
+            tasklet, key = self._unpack(data, references)
+        except UnpicklingError as error:
+            return str(error)
+        return _TaskletJourney(self._session, tasklet, key)
+
 
 class Journey:
     """A coroutine that has arrived."""
@@ -447,6 +455,49 @@ class _Rest:
 
     def __await__(self) -> Any:
         return self._coroutine.__await__()
+
+
+class _TaskletJourney:
+    """A tasklet that has arrived."""
+
+    def __init__(self, session: Session, tasklet: Any, key: bytes | None) -> None:
+        self._session = session
+        self._tasklet = tasklet
+        self._key = key
+
+    def run(self) -> Luggage:
+        """Runs the rest of it in a scheduler of this thread, and returns how it ended."""
+        from objspace import tasklets
+
+        raises, value = False, None
+        try:
+            self._tasklet.insert()
+            tasklets.run()
+            value = self._tasklet.value
+        except BaseException as error:
+            raises, value = True, error.with_traceback(None)
+        return pack_outcome(self._session, raises, value, self._key)
+
+
+def move_tasklet(tasklet: Any, peer: Any, key: bytes | None) -> tuple[bool, Any]:
+    """Runs the rest of a tasklet elsewhere: whether it ended with an exception, and what came of it."""
+    if isinstance(peer, str):
+        session = session_of(connect(peer, policy=Policy.full()))
+    else:
+        session = _session(peer)
+    _check_way_back(session, key)
+    arrivals = session.get_remote(_ARRIVALS)
+    try:
+        journey = taken(arrivals.tasklet(*pack(session, tasklet, key)))
+    except (ImportError, UnpicklingError):
+        journey = taken(arrivals.tasklet(*pack(session, tasklet, key, "value")))
+    # From here on the tasklet is there.
+    try:
+        data, references = journey.run()
+        raises, value = unpack(session, data, references, key)
+    except BaseException as error:
+        return True, error
+    return raises, value
 
 
 async def _outcome(coroutine: Any) -> tuple[bool, Any]:

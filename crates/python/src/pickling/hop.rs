@@ -126,3 +126,10 @@ pub(crate) fn finish_coroutine<'py>(
     }
     Ok(())
 }
+
+/// Keeps an object alive until the process ends, and then leaves it alone. For greenlets whose frames
+/// have moved elsewhere: CPython cannot drop frames that wait without running their `finally`.
+#[pyfunction]
+pub(crate) fn keep_forever(object: Py<PyAny>) {
+    std::mem::forget(object);
+}
