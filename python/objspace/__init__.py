@@ -11,14 +11,18 @@
 from typing import TYPE_CHECKING, Any
 
 import objspace.distributed as distributed
+from objspace._aconnect import aconnect
+from objspace._connect import connect
 from objspace._core import (
+    TLS,
+    AuthenticationError,
     ConnectionLost,
     ObjectNotFound,
     Policy,
     ProtocolError,
     Server,
     __version__,
-    connect,
+    timeout,
 )
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from objspace.tasklets import channel, schedule, tasklet
 
 __all__ = [
+    "TLS",
+    "AuthenticationError",
     "Child",
     "ConnectionLost",
     "ObjectNotFound",
@@ -37,6 +43,7 @@ __all__ = [
     "Server",
     "__version__",
     "accept_hops",
+    "aconnect",
     "channel",
     "connect",
     "distributed",
@@ -46,6 +53,7 @@ __all__ = [
     "serve",
     "spawn",
     "tasklet",
+    "timeout",
 ]
 
 # Imported when they are first used: they need asyncio, which is much to import, or greenlet, which

@@ -480,7 +480,7 @@ class _TaskletJourney:
 
 
 def move_tasklet(tasklet: Any, peer: Any, key: bytes | None) -> tuple[bool, Any]:
-    """Runs the rest of a tasklet elsewhere: whether it ended with an exception, and what came of it."""
+    """Runs the rest of a tasklet elsewhere: whether it failed, and with or to what it came."""
     if isinstance(peer, str):
         session = session_of(connect(peer, policy=Policy.full()))
     else:

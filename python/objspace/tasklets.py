@@ -15,12 +15,12 @@
 4
 
 In the manner of Stackless Python, on the greenlet library, which has to be installed
-(`pip install objspace[tasklets]`). This is Python because its frames stand between those of a tasklet
-and the switch, and are pickled with them.
+(`pip install objspace[tasklets]`). This is Python because its frames stand between those of a
+tasklet and the switch, and are pickled with them.
 
 A tasklet that waits is asked for its frames by switching to it: it captures them, as
-`pickling.capture()` does, hands them over, and waits on. So a tasklet can be pickled wherever a running
-chain can be captured: a call through C that cannot be crossed is refused by name.
+`pickling.capture()` does, hands them over, and waits on. So a tasklet can be pickled wherever a
+running chain can be captured: a call through C that cannot be crossed is refused by name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 try:
-    import greenlet
+    import greenlet  # type: ignore[import-untyped]
 except ImportError as error:  # pragma: no cover - a test runs it in an interpreter without greenlet
     raise ImportError(
         "tasklets need the greenlet library, which is not installed: pip install objspace[tasklets]"
@@ -48,7 +48,7 @@ TaskletExit = greenlet.GreenletExit
 
 
 class _Capture:
-    """What a waiting tasklet is resumed with to hand over its frames. The class itself is the mark."""
+    """What a waiting tasklet is resumed with to hand over its frames: the class itself."""
 
 
 class _Raise:
@@ -76,8 +76,11 @@ def _wait() -> Any:
     """
     message = greenlet.getcurrent().parent.switch()
     while message is _Capture:
-        message = pickling.capture()
-        if isinstance(message, pickling.Continuation):
+        try:
+            message = pickling.capture()
+        except pickling.PicklingError as error:
+            message = error.with_traceback(None)
+        if isinstance(message, (pickling.Continuation, pickling.PicklingError)):
             # This is the original; in a copy, what it was resumed with has been returned.
             message = greenlet.getcurrent().parent.switch(message)
     if isinstance(message, _Raise):
@@ -88,8 +91,8 @@ def _wait() -> Any:
 class tasklet:
     """A function that runs in turns with others. `tasklet(f)(*args)` makes it ready to run.
 
-    Pickling one that waits pickles all its frames; the copy waits at the same place, for the same, and
-    is made to run by `insert()` if it was ready to run (or by what arrives in the copy of its channel).
+    Pickling one that waits pickles all its frames. The copy waits at the same place: for
+    `insert()`, or for what arrives in the copy of its channel.
     """
 
     def __init__(self, function: Callable[..., Any] | None = None) -> None:
@@ -189,8 +192,8 @@ class tasklet:
     def move(self, peer: Any, *, key: bytes | None = None) -> Any:
         """Run the rest of it in the other process of a session; returns what its function returns.
 
-        It must not be running. See `objspace.hop` for `peer` and `key`, and for what moves how. This
-        tasklet has ended then; other tasklets of this thread do not run meanwhile.
+        It must not be running. See `objspace.hop` for `peer` and `key`, and for what moves how.
+        This tasklet has ended then; other tasklets of this thread do not run meanwhile.
         """
         from objspace import _hop
 
@@ -268,8 +271,9 @@ class tasklet:
         try:
             frames: pickling.Continuation = self._greenlet.switch(_Capture)
         finally:
-            if not self._greenlet.dead:
-                self._greenlet.parent = parent
+            self._greenlet.parent = parent
+        if isinstance(frames, pickling.PicklingError):
+            raise frames
         return frames
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -322,7 +326,7 @@ class _Main:
 
 
 class channel:
-    """Hands values from tasklet to tasklet: who sends waits for one who receives, and the reverse."""
+    """Hands values from tasklet to tasklet: who sends waits for who receives, and the reverse."""
 
     def __init__(self) -> None:
         self._senders: collections.deque[tuple[Any, Any]] = collections.deque()
@@ -406,8 +410,10 @@ def _wake(waiting: Any, message: Any) -> None:
 
 
 def schedule(*, remove: bool = False) -> None:
-    """Let others run. Within a tasklet: until its turn comes again, or, with `remove`, until `insert()`.
-    Outside: each that is ready to run gets one turn.
+    """Let others run.
+
+    Within a tasklet: until its turn comes again, or, with `remove`, until `insert()`. Outside: each
+    that is ready to run gets one turn.
     """
     current = _here.current
     if current is None:

@@ -86,6 +86,14 @@ pub(super) fn wait_no_more(frame: *const Frame) {
     WAITING.with_borrow_mut(|waiting| waiting.remove(&(frame as usize)));
 }
 
+/// The record of a frame that waits since it was built. It is alive for as long as that.
+fn record_of(frame: *const Frame) -> Option<*const Record> {
+    WAITING.with_borrow(|waiting| {
+        let record = waiting.get(&(frame as usize));
+        record.map(|&record| record as *const Record)
+    })
+}
+
 /// Why a chain cannot be captured.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -156,7 +164,8 @@ pub unsafe fn capture(callee: *mut PyObject) -> Result<(Vec<Record>, Option<Owne
             let record = waiting(frame, &inner, through_c, pending.take())?;
             records.push(record);
             inner = callee_of(frame);
-            through_c = (*frame).is_entered_from_c();
+            // A frame that waits since it was built was called by the hook.
+            through_c = (*frame).is_entered_from_c() || record_of(frame).is_some();
             frame = (*frame).previous;
         }
         records.reverse();
@@ -293,10 +302,8 @@ unsafe fn waiting(
         };
         let variables = shape.kinds.len();
         let saved = usize::try_from((*frame).stacktop).ok();
-        let record = WAITING.with_borrow(|waiting| waiting.get(&(frame as usize)).copied());
-        let crossing = if let (Some(record), true) = (record, through_c) {
-            // SAFETY: the record outlives the wait.
-            let record = &*(record as *const Record);
+        let crossing = if let Some(record) = record_of(frame) {
+            let record = &*record;
             Crossing {
                 keep: saved.unwrap_or(variables) - variables,
                 top: None,

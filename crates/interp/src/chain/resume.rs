@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use pyo3_ffi::{
     _PyInterpreterState_GetEvalFrameFunc, _PyInterpreterState_SetEvalFrameFunc, Py_None,
     Py_XDECREF, Py_XINCREF, PyErr_SetString, PyExc_RecursionError, PyExc_RuntimeError,
-    PyInterpreterState, PyIter_Send, PyObject, PySendResult, PyThreadState, PyThreadState_Get,
-    PyThreadState_GetInterpreter,
+    PyInterpreterState, PyIter_Send, PyObject, PyObject_Vectorcall, PySendResult, PyThreadState,
+    PyThreadState_Get, PyThreadState_GetInterpreter,
 };
 
 use super::Record;
@@ -28,7 +28,7 @@ use super::capture::{wait, wait_no_more};
 use super::settle::{self, Step};
 use crate::layout::{Code, EXECUTING, Frame, Generator, Handled, SUSPENDED, Thread};
 use crate::owned::Owned;
-use crate::suspended::{UNFINISHED, call_with_nothing, function_for, set_unit};
+use crate::suspended::{UNFINISHED, function_for, set_unit};
 
 unsafe extern "C" {
     #[link_name = "_PyEval_EvalFrameDefault"]
@@ -58,6 +58,9 @@ struct Run<'a> {
     function: *mut PyObject,
     /// The frame of the generator that is run on next; null if it is none.
     generator: *mut Frame,
+    /// As many times `None` as it takes arguments, and more.
+    nothing: Vec<*mut PyObject>,
+    count: usize,
     /// The function made last, for the next frame of the same code.
     last: Option<(usize, Owned)>,
     thread: *mut Thread,
@@ -126,6 +129,8 @@ pub unsafe fn resume(
             index: 0,
             function: ptr::null_mut(),
             generator: ptr::null_mut(),
+            nothing: Vec::new(),
+            count: 0,
             last: None,
             thread,
             state,
@@ -196,7 +201,7 @@ unsafe extern "C" fn arrive(
     // just made is the one that it waits for. What was the hook before takes all others.
     unsafe {
         if !run.is_null() && (*run).hooked {
-            if (*frame).function == (*run).function {
+            if !(*run).function.is_null() && (*frame).function == (*run).function {
                 (*run).function = ptr::null_mut();
                 return on_frame(run, frame);
             }
@@ -214,18 +219,23 @@ unsafe extern "C" fn arrive(
 ///
 /// # Safety
 /// The run is the current one of this thread.
+#[inline(always)]
 unsafe fn descend(run: *mut Run<'_>, index: usize) -> Outcome {
     // SAFETY: passed on; the records outlive the run.
     unsafe {
         if !prepare(run, index) {
             return Outcome::Raise;
         }
-        let record = &(&(*run).records)[index];
-        match &record.generator {
-            Some(generator) => on_generator(run, index, generator.as_ptr().cast()),
-            None => {
-                let function = (*run).function;
-                let result = call_with_nothing(function, record.code.as_ptr().cast());
+        let generator = generator_of(run, index);
+        match generator.is_null() {
+            false => on_generator(run, index, generator),
+            true => {
+                let result = PyObject_Vectorcall(
+                    (*run).function,
+                    (*run).nothing.as_ptr(),
+                    (*run).count,
+                    ptr::null_mut(),
+                );
                 match Owned::taking(result) {
                     Some(value) => Outcome::Return(value),
                     None => {
@@ -240,6 +250,17 @@ unsafe fn descend(run: *mut Run<'_>, index: usize) -> Outcome {
             }
         }
     }
+}
+
+/// The generator of a record, or null.
+///
+/// # Safety
+/// As [`descend`].
+unsafe fn generator_of(run: *const Run<'_>, index: usize) -> *mut Generator {
+    // SAFETY: passed on.
+    let record = unsafe { &(&(*run).records)[index] };
+    let generator = record.generator.as_ref();
+    generator.map_or(ptr::null_mut(), |generator| generator.as_ptr().cast())
 }
 
 /// Whether the frame of a record can be built now. For a function it is made.
@@ -289,6 +310,11 @@ unsafe fn prepare(run: *mut Run<'_>, index: usize) -> bool {
                     return false;
                 };
                 (*run).last = Some((index, function));
+            }
+            let code: *mut Code = record.code.as_ptr().cast();
+            (*run).count = usize::try_from((*code).argcount).unwrap_or(0);
+            if (*run).nothing.len() < (*run).count {
+                (*run).nothing = vec![Py_None(); (*run).count];
             }
             (*run).function = (*run)
                 .last
@@ -341,6 +367,7 @@ unsafe fn on_frame(run: *mut Run<'_>, frame: *mut Frame) -> *mut PyObject {
 ///
 /// # Safety
 /// As [`descend`]; the generator is that of the record at `index` and unfinished.
+#[inline(never)]
 unsafe fn on_generator(run: *mut Run<'_>, index: usize, generator: *mut Generator) -> Outcome {
     // SAFETY: passed on. The record owns the generator, and with it the frame.
     unsafe {
