@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 
     from objspace.pickling import Code
 
-_ARRIVALS = "objspace.hop"
+# What a process takes: names that no user can export, since they are no names of attributes.
+_COROUTINE = "objspace.hop.coroutine"
+_TASKLET = "objspace.hop.tasklet"
 _keys: list[bytes] = []
 
 
@@ -106,16 +108,16 @@ class _Trip(asyncio.Future[None]):
     Cancelling it cancels the coroutine.
     """
 
-    journey: Any = None
+    cancel_there: Any = None
     cancelled_early = False
 
     def cancel(self, msg: Any | None = None) -> bool:
         if self.done():
             return False
-        if self.journey is None:
+        if self.cancel_there is None:
             self.cancelled_early = True
         else:
-            threading.Thread(target=self.journey.cancel, daemon=True).start()
+            threading.Thread(target=self.cancel_there, daemon=True).start()
         return True
 
 
@@ -196,7 +198,7 @@ class _Departure:
 
         def travel() -> None:
             try:
-                journey = taken(session.get_remote(_ARRIVALS).coroutine(*luggage))
+                run, cancel = taken(session.get_remote(_COROUTINE)(*luggage))
             except (ImportError, UnpicklingError) as error:
                 # The other side cannot import the program: then the program comes along.
                 if code == "auto":
@@ -207,12 +209,12 @@ class _Departure:
             except BaseException as error:
                 _soon(loop, _fail, trip, error)
                 return
-            trip.journey = journey
+            trip.cancel_there = cancel
             # From here on the coroutine is there: whatever happens concerns who awaits it.
             try:
                 if trip.cancelled_early:
-                    journey.cancel()
-                data, references = journey.run()
+                    cancel()
+                data, references = run()
                 raises, value = unpack(session, data, references, key)
             except BaseException as error:
                 raises, value = True, error
@@ -368,7 +370,7 @@ def _bare(error: BaseException) -> BaseException:
 
 
 class Arrivals:
-    """What a peer gets when it asks to move something here."""
+    """What takes what peers move here. They get its methods only, never an instance."""
 
     def __init__(self, session: Session, everything: bool) -> None:
         self._session = session
@@ -393,21 +395,22 @@ class Arrivals:
             )
         return unpack(self._session, data, references, None), None
 
-    def coroutine(self, data: Any, references: Any) -> Journey | str:
-        """Takes a coroutine. A text says why it cannot be loaded."""
+    def coroutine(self, data: Any, references: Any) -> Any:
+        """Takes a coroutine; returns how to run and to cancel it, or why it cannot be loaded."""
         try:
             coroutine, key = self._unpack(data, references)
         except UnpicklingError as error:
             return str(error)
-        return Journey(self._session, coroutine, key)
+        journey = Journey(self._session, coroutine, key)
+        return journey.run, journey.cancel
 
-    def tasklet(self, data: Any, references: Any) -> _TaskletJourney | str:
-        """Takes a tasklet. A text says why it cannot be loaded."""
+    def tasklet(self, data: Any, references: Any) -> Any:
+        """Takes a tasklet; returns how to run it, or why it cannot be loaded."""
         try:
             tasklet, key = self._unpack(data, references)
         except UnpicklingError as error:
             return str(error)
-        return _TaskletJourney(self._session, tasklet, key)
+        return _TaskletJourney(self._session, tasklet, key).run
 
 
 class Journey:
@@ -486,14 +489,14 @@ def move_tasklet(tasklet: Any, peer: Any, key: bytes | None) -> tuple[bool, Any]
     else:
         session = _session(peer)
     _check_way_back(session, key)
-    arrivals = session.get_remote(_ARRIVALS)
+    arrive = session.get_remote(_TASKLET)
     try:
-        journey = taken(arrivals.tasklet(*pack(session, tasklet, key)))
+        run = taken(arrive(*pack(session, tasklet, key)))
     except (ImportError, UnpicklingError):
-        journey = taken(arrivals.tasklet(*pack(session, tasklet, key, "value")))
+        run = taken(arrive(*pack(session, tasklet, key, "value")))
     # From here on the tasklet is there.
     try:
-        data, references = journey.run()
+        data, references = run()
         raises, value = unpack(session, data, references, key)
     except BaseException as error:
         return True, error
