@@ -164,6 +164,8 @@ fn of_interpreter<'py>(class: &Bound<'py, PyType>) -> PyResult<Option<Bound<'py,
 /// A type that `types` names.
 #[pyfunction]
 fn interpreter_type<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
+    // Code can be made by calling some of them.
+    allow::module("types")?;
     py.import(intern!(py, "types"))?
         .getattr(name)
         .ok()
