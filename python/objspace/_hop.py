@@ -49,6 +49,9 @@ _keys: list[bytes] = []
 class hop:
     """Move the coroutine that awaits this into another process; the rest of it runs there.
 
+    `await hop(peer)` returns the names that the process exports to this one, as attributes: over
+    there they are the objects themselves.
+
     `peer` is a remote object, a `RemoteView`, a `Session` or a `Child`, whose session leads to that
     process, or a URL to connect to. Both sides must allow everything (`Policy.full()`), because the
     coroutine is code that runs; where the other side does not, `key` signs what travels, and the
@@ -82,24 +85,20 @@ def accept_hops(key: bytes) -> None:
     _keys.append(key)
 
 
-def _arrived() -> _Arrival:
-    return _Arrival()
-
-
 class _Arrival:
     """The `await` of `hop`, in the process that was moved to: it has been answered."""
+
+    def __init__(self, names: LocalView) -> None:
+        self._names = names
 
     def __iter__(self) -> _Arrival:
         return self
 
     def __next__(self) -> Any:
-        raise StopIteration
+        raise StopIteration(self._names)
 
     def send(self, value: Any) -> Any:
-        raise StopIteration
-
-    def __reduce__(self) -> Any:
-        return _arrived, ()
+        return self.__next__()
 
 
 class _Trip(asyncio.Future[None]):
@@ -152,9 +151,6 @@ class _Departure:
 
     def send(self, value: Any) -> Any:
         return self.__next__()
-
-    def __reduce__(self) -> Any:
-        return _arrived, ()
 
     def _depart(
         self,
@@ -275,7 +271,9 @@ class _Packer(Pickler):
     def persistent_id(self, obj: Any) -> Any:
         kind = remote_kind(obj, self._session)
         if kind is None:
-            if isinstance(obj, LocalView):
+            if type(obj) is _Departure:
+                return ("arrival",)
+            if type(obj) is LocalView:
                 return ("there",) if obj.objspace_session is self._session else None
             return None
         if kind != "reference":
@@ -300,6 +298,8 @@ class _Unpacker(Unpickler):
             return self._session
         if pid == ("view",):
             return LocalView(self._session)
+        if pid == ("arrival",):
+            return _Arrival(LocalView(self._session))
         if pid == ("there",):
             return self._session.remote
         raise PicklingError(f"no reference of this kind: {pid!r}")
@@ -321,6 +321,9 @@ class LocalView:
 
     def __dir__(self) -> list[str]:
         return sorted(exported_to_peer(self.objspace_session))
+
+    def __reduce__(self) -> Any:
+        raise PicklingError("it shows the names of a process, which stay there")
 
 
 Luggage = tuple[bytes, tuple[Any, ...]]

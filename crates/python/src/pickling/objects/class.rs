@@ -10,7 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use super::function::named;
-use crate::pickling::reducer::{Pass, phased, reduced, refused};
+use crate::pickling::reducer::{CodeMode, Pass, phased, reduced, refused};
 use crate::pickling::{allow, errors, globals, maker};
 
 /// What CPython makes by itself in a class.
@@ -91,7 +91,7 @@ pub(super) fn reduce<'py>(
         } else {
             none
         },
-        globals::program(py)?,
+        program_of(class)?,
     )
         .into_pyobject(py)?;
     let attributes = PyDict::new(py);
@@ -204,6 +204,16 @@ fn identifier<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
     known.identifiers.bind(py).set_item(class, &identifier)?;
     known.classes.bind(py).set_item(&identifier, class)?;
     Ok(identifier)
+}
+
+/// The program that has this class in its `__main__`; empty for other classes.
+fn program_of<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyBytes>> {
+    let py = class.py();
+    if named(class.as_any(), CodeMode::Plain)?.is_some() {
+        globals::program(py)
+    } else {
+        Ok(PyBytes::new(py, b""))
+    }
 }
 
 /// The class of this program that has the name, if the program is the one that wrote the pickle.
