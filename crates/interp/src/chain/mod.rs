@@ -19,6 +19,8 @@ mod settle;
 
 pub use capture::{Refused, based, capture};
 pub use check::check;
+#[doc(hidden)]
+pub use resume::foreign_hook;
 pub use resume::{Outcome, resume};
 
 use crate::owned::Owned;

@@ -563,3 +563,31 @@ unsafe fn begin_with(run: *mut Run<'_>) -> Outcome {
         }
     }
 }
+
+/// How many frames [`foreign_hook`] has seen.
+static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Puts in, or takes out, a hook of PEP 523 that counts frames and hands them on, as somebody else's
+/// would. For tests. Returns how many it has seen.
+///
+/// # Safety
+/// See the crate.
+#[doc(hidden)]
+pub unsafe fn foreign_hook(on: bool) -> usize {
+    unsafe extern "C" fn hand_on(
+        state: *mut PyThreadState,
+        frame: *mut Frame,
+        throw: c_int,
+    ) -> *mut PyObject {
+        SEEN.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: passed on.
+        unsafe { evaluate(state, frame, throw) }
+    }
+    let hook: Hook = if on { hand_on } else { evaluate };
+    // SAFETY: attached.
+    unsafe {
+        let interpreter = PyThreadState_GetInterpreter(PyThreadState_Get());
+        _PyInterpreterState_SetEvalFrameFunc(interpreter, std::mem::transmute(hook));
+    }
+    SEEN.load(Ordering::Relaxed)
+}
