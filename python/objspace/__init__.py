@@ -11,22 +11,30 @@
 from typing import TYPE_CHECKING, Any
 
 import objspace.distributed as distributed
+from objspace._aconnect import aconnect
+from objspace._connect import connect
 from objspace._core import (
+    TLS,
+    AuthenticationError,
     ConnectionLost,
     ObjectNotFound,
     Policy,
     ProtocolError,
     Server,
     __version__,
-    connect,
+    timeout,
 )
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
 
 if TYPE_CHECKING:
+    from objspace import pickling
     from objspace._hop import accept_hops, hop
+    from objspace.tasklets import channel, schedule, tasklet
 
 __all__ = [
+    "TLS",
+    "AuthenticationError",
     "Child",
     "ConnectionLost",
     "ObjectNotFound",
@@ -35,22 +43,37 @@ __all__ = [
     "Server",
     "__version__",
     "accept_hops",
+    "aconnect",
+    "channel",
     "connect",
     "distributed",
     "hop",
+    "pickling",
+    "schedule",
     "serve",
     "spawn",
+    "tasklet",
+    "timeout",
 ]
 
-# Imported when they are first used: asyncio is much to import for who does not need it.
-_LATER = {"accept_hops": "objspace._hop", "hop": "objspace._hop"}
+# Imported when they are first used: they need asyncio, which is much to import, or greenlet, which
+# need not be installed.
+_LATER = {
+    "accept_hops": "objspace._hop",
+    "channel": "objspace.tasklets",
+    "hop": "objspace._hop",
+    "schedule": "objspace.tasklets",
+    "tasklet": "objspace.tasklets",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'objspace' has no attribute {name!r}")
     import importlib
 
+    if name == "pickling":
+        return importlib.import_module("objspace.pickling")
+    if name not in _LATER:
+        raise AttributeError(f"module 'objspace' has no attribute {name!r}")
     value = getattr(importlib.import_module(_LATER[name]), name)
     globals()[name] = value
     return value

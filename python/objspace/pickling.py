@@ -75,8 +75,8 @@ class Pickler(_pickle.Pickler):
     `code` says how functions, classes and the code of frames travel: "auto", by reference (module,
     name and hash) where the loader of their module finds the same code, and by value otherwise;
     "reference", by reference or not at all; "value", by value always, but for functions, classes
-    and globals of installed modules. `key`, bytes, signs each pickle with HMAC-SHA256. The other arguments are those of `pickle.Pickler`; the protocol is 5
-    unless given.
+    and globals of installed modules. `key`, bytes, signs each pickle with HMAC-SHA256. The other
+    arguments are those of `pickle.Pickler`; the protocol is 5 unless given.
 
     What cannot be pickled raises `PicklingError`, with the path to it.
     """
@@ -101,7 +101,7 @@ class Pickler(_pickle.Pickler):
         )
         # A reducer that a subclass defines is asked first.
         self._reducer = Reducer(code, getattr(self, "reducer_override", None))
-        self.reducer_override = self._reducer
+        self.reducer_override = self._reducer  # type: ignore[method-assign]
 
     def dump(self, obj: Any, /) -> None:
         """Write one object."""

@@ -75,8 +75,8 @@ def keywords():
     def show(*args, a=hold, **kwargs):
         return args, a(), sorted(kwargs.items())
 
-    log = [show(1, hold(), a=hold, b=hold(), **{"c": hold()})]
-    log.append(show(*[hold(), 2], a=lambda: hold() + "!", **{"d": 1}))
+    log = [show(1, hold(), a=hold, b=hold(), c=hold())]
+    log.append(show(*[hold(), 2], a=lambda: hold() + "!", d=1))
     log.append(f"{hold()!r:>10}{hold()}")
     return log
 
@@ -473,9 +473,7 @@ def raises():
     try:
         middle()
     except LookupError as error:
-        return [
-            (entry.name, entry.lineno) for entry in traceback.extract_tb(error.__traceback__)
-        ]
+        return [(entry.name, entry.lineno) for entry in traceback.extract_tb(error.__traceback__)]
 
 
 def closures():

@@ -27,6 +27,7 @@ HEADERS = [
     "opcode.h",
     "internal/pycore_frame.h",
     "internal/pycore_code.h",
+    "internal/pycore_long.h",
     "internal/pycore_opcode.h",
     "internal/pycore_opcode_metadata.h",
     "internal/pycore_opcode_utils.h",

@@ -278,7 +278,7 @@ fn pop(stack: &mut Vec<Value>, count: usize) -> Option<Vec<Value>> {
 /// How many values lie on the stack before each instruction, by the unit of its opcode; zero also
 /// where it is never reached. `None` if two ways to an instruction disagree, which the compiler
 /// never does: then this file misunderstands the code, and nothing is claimed about it.
-fn depths(base: &Base, exception_table: &[u8]) -> Option<Vec<u32>> {
+pub(crate) fn depths(base: &Base, exception_table: &[u8]) -> Option<Vec<u32>> {
     const UNKNOWN: u32 = u32::MAX;
     let mut known = vec![UNKNOWN; base.len()];
     let mut result = vec![0; base.len()];

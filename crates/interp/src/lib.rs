@@ -5,7 +5,12 @@
 //! - [`frames`]: frame and code objects for code that runs elsewhere;
 //! - [`finish`]: a coroutine ends with a result that was computed elsewhere;
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for;
+//! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together;
 //! - [`still`]: the frames of tracebacks, read and made again;
+//! - [`observe`]: the instructions of code objects and the value stacks of frames that run;
+//! - [`lifetimes`]: being told when objects are gone;
+//! - [`clock`]: a cheap clock;
+//! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for.
 //! - [`chain`]: running frames, captured and resumed;
 //! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together.
 //!
@@ -36,9 +41,12 @@ mod version;
 
 pub mod awaitable;
 pub mod chain;
+pub mod clock;
 pub mod finish;
 pub mod frames;
+pub mod lifetimes;
 pub mod lookahead;
+pub mod observe;
 pub mod owned;
 pub mod still;
 pub mod suspended;

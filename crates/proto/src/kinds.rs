@@ -180,6 +180,10 @@ open_codes! {
         CLASS = 10;
         /// What the picture of a frame asks the frame: an operation's word, arguments.
         FRAME = 11;
+        /// What a server tells those who operate it about itself.
+        STATUS = 12;
+        /// The last error of a server's calls, for a debugger.
+        LAST_ERROR = 13;
     }
 }
 

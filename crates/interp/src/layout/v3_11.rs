@@ -65,14 +65,18 @@ pub(crate) struct Code {
     pub(crate) adaptive: [u16; 1],
 }
 
-/// `PyThreadState`, up to its frames.
+/// `PyThreadState`, up to its trace function.
 #[repr(C)]
 pub(crate) struct Thread {
     before: [u8; 32],
     pub(crate) recursion_remaining: c_int,
     between: [u8; 20],
     pub(crate) cframe: *mut CFrame,
-    behind: [u8; 56],
+    profile_function: *const c_void,
+    pub(crate) trace_function: *const c_void,
+    profile_object: *mut PyObject,
+    pub(crate) trace_object: *mut PyObject,
+    behind: [u8; 24],
     pub(crate) exc_info: *mut Handled,
 }
 
@@ -141,12 +145,40 @@ unsafe extern "C" {
     pub(crate) fn code_set_extra(code: *mut PyObject, index: isize, extra: *mut c_void) -> c_int;
 }
 
-/// `PyFrameObject`, up to its frame.
+/// `PyFrameObject`, up to how it is traced.
 #[repr(C)]
 pub(crate) struct FrameObject {
     base: PyObject,
     pub(crate) back: *mut PyObject,
     pub(crate) frame: *mut Frame,
+    trace: *mut PyObject,
+    lineno: c_int,
+    pub(crate) trace_lines: c_char,
+    pub(crate) trace_opcodes: c_char,
+}
+
+/// `PyLongObject`.
+#[repr(C)]
+struct Long {
+    base: PyVarObject,
+    digit: [u32; 1],
+}
+
+/// The value of an `int` of at most one digit.
+///
+/// # Safety
+/// `int` is an exact `int`.
+#[inline]
+pub(crate) unsafe fn small_int(int: *mut PyObject) -> Option<i64> {
+    // SAFETY: the caller's promise; even zero has room for a digit, which the size says is unused.
+    unsafe {
+        let long = int.cast::<Long>();
+        match (*long).base.ob_size {
+            0 => Some(0),
+            size @ (1 | -1) => Some(size as i64 * i64::from((*long).digit[0])),
+            _ => None,
+        }
+    }
 }
 
 /// `frame.owner` of a frame that lies in its frame object: it has returned, or never ran.
@@ -467,6 +499,23 @@ pub const CHECKS: &[(&str, usize)] = &[
     ("FRAME_EXECUTING", EXECUTING as usize),
     ("FRAME_COMPLETED", COMPLETED as usize),
     ("FRAME_CLEARED", CLEARED as usize),
+    (
+        "offsetof(PyThreadState, c_tracefunc)",
+        offset_of!(Thread, trace_function),
+    ),
+    (
+        "offsetof(PyThreadState, c_traceobj)",
+        offset_of!(Thread, trace_object),
+    ),
+    (
+        "offsetof(PyFrameObject, f_trace_lines)",
+        offset_of!(FrameObject, trace_lines),
+    ),
+    (
+        "offsetof(PyFrameObject, f_trace_opcodes)",
+        offset_of!(FrameObject, trace_opcodes),
+    ),
+    ("offsetof(PyLongObject, ob_digit)", offset_of!(Long, digit)),
     ("RETURN_GENERATOR", RETURN_GENERATOR as usize),
     ("FRAME_OWNED_BY_THREAD", OWNED_BY_THREAD as usize),
     ("FRAME_OWNED_BY_GENERATOR", OWNED_BY_GENERATOR as usize),

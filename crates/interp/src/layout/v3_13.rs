@@ -141,6 +141,33 @@ pub(crate) struct FrameObject {
     pub(crate) frame: *mut Frame,
 }
 
+/// `PyLongObject`.
+#[repr(C)]
+struct Long {
+    base: PyObject,
+    tag: usize,
+    digit: [u32; 1],
+}
+
+impl Long {
+    /// `NON_SIZE_BITS`: above them is the number of digits, below one minus the sign.
+    const SIZE_SHIFT: usize = 3;
+}
+
+/// The value of an `int` of at most one digit.
+///
+/// # Safety
+/// `int` is an exact `int`.
+#[inline]
+pub(crate) unsafe fn small_int(int: *mut PyObject) -> Option<i64> {
+    // SAFETY: the caller's promise; even zero has a digit.
+    unsafe {
+        let long = int.cast::<Long>();
+        let tag = (*long).tag;
+        (tag >> Long::SIZE_SHIFT <= 1).then(|| (1 - (tag & 3) as i64) * i64::from((*long).digit[0]))
+    }
+}
+
 /// `frame.owner` of a frame that lies in its frame object: it has returned, or never ran.
 pub(crate) const OWNED_BY_FRAME_OBJECT: c_char = 2;
 
@@ -453,6 +480,15 @@ pub const CHECKS: &[(&str, usize)] = &[
     ("FRAME_EXECUTING", EXECUTING as usize),
     ("FRAME_COMPLETED", COMPLETED as usize),
     ("FRAME_CLEARED", CLEARED as usize),
+    (
+        "offsetof(PyLongObject, long_value.lv_tag)",
+        offset_of!(Long, tag),
+    ),
+    (
+        "offsetof(PyLongObject, long_value.ob_digit)",
+        offset_of!(Long, digit),
+    ),
+    ("NON_SIZE_BITS", Long::SIZE_SHIFT),
     ("RETURN_GENERATOR", RETURN_GENERATOR as usize),
     ("FRAME_OWNED_BY_THREAD", OWNED_BY_THREAD as usize),
     ("FRAME_OWNED_BY_GENERATOR", OWNED_BY_GENERATOR as usize),

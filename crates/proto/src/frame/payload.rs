@@ -86,6 +86,13 @@ impl Received {
         self.body.get(self.start..).unwrap_or_default()
     }
 
+    /// How many bytes it keeps in memory, with its attachments.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let attached: usize = self.attachments.iter().map(Vec::len).sum();
+        self.bytes().len() + attached
+    }
+
     /// Reads the tokens.
     #[must_use]
     pub fn decoder(&self, limits: &Limits) -> Decoder<'_> {

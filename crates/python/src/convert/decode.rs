@@ -12,6 +12,7 @@ use pyo3::types::{
     PyString, PyTuple, PyType,
 };
 
+use super::capability::{self, Place};
 use super::{named, types, values};
 use crate::remote::controller;
 use crate::remote::exception;
@@ -25,14 +26,16 @@ pub(crate) struct Reader<'c, 'p> {
     connection: &'c Arc<Connection>,
     decoder: Decoder<'p>,
     payload: &'p Received,
+    place: Place,
 }
 
 impl<'c, 'p> Reader<'c, 'p> {
-    fn new(connection: &'c Arc<Connection>, payload: &'p Received) -> Self {
+    fn new(connection: &'c Arc<Connection>, payload: &'p Received, place: Place) -> Self {
         Self {
             connection,
             decoder: payload.decoder(&Limits::default()),
             payload,
+            place,
         }
     }
 
@@ -41,8 +44,9 @@ impl<'c, 'p> Reader<'c, 'p> {
         connection: &Arc<Connection>,
         py: Python<'py>,
         payload: Received,
+        place: Place,
     ) -> PyResult<Bound<'py, PyAny>> {
-        read(connection, payload, |reader| reader.value(py))
+        read(connection, payload, place, |reader| reader.value(py))
     }
 
     /// The arguments of a call.
@@ -51,7 +55,9 @@ impl<'c, 'p> Reader<'c, 'p> {
         py: Python<'py>,
         payload: Received,
     ) -> PyResult<Arguments<'py>> {
-        read(connection, payload, |reader| reader.arguments(py))
+        read(connection, payload, Place::Request, |reader| {
+            reader.arguments(py)
+        })
     }
 
     fn arguments<'py>(&mut self, py: Python<'py>) -> PyResult<Arguments<'py>> {
@@ -141,7 +147,13 @@ impl<'c, 'p> Reader<'c, 'p> {
                 py.get_type::<pyo3::types::PyRange>()
                     .call1(PyTuple::new(py, parts)?)?
             }
-            Token::Named { module, qualname } => named::resolve(py, module, qualname)?,
+            Token::Named { module, qualname } => {
+                let found = named::resolve(py, module, qualname)?;
+                if !self.connection.policy().is_full() {
+                    capability::check(&found, self.place)?;
+                }
+                found
+            }
             Token::Struct {
                 kind: StructKind::EXCEPTION,
                 len,
@@ -214,9 +226,10 @@ impl<'c, 'p> Reader<'c, 'p> {
 fn read<T>(
     connection: &Arc<Connection>,
     payload: Received,
+    place: Place,
     read: impl FnOnce(&mut Reader<'_, '_>) -> PyResult<T>,
 ) -> PyResult<T> {
-    let mut reader = Reader::new(connection, &payload);
+    let mut reader = Reader::new(connection, &payload, place);
     let result = read(&mut reader);
     // If it failed midway, the references that were not reached are given back.
     let failed_at = result.is_err().then(|| reader.decoder.offset());

@@ -9,6 +9,7 @@ use objspace_proto::{ClassRef, Encoder, ExportId, Kind, Payload, StructKind};
 use pyo3::exceptions::{PyBaseException, PyRecursionError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet,
     PySlice, PyString, PyTuple, PyType,
@@ -284,7 +285,7 @@ impl<'c> Writer<'c> {
         } else if let Ok(tuple) = value.cast::<PyTuple>() {
             self.items(tuple.len(), |mut e, n| e.tuple(n), tuple.iter().map(Ok))
         } else if let Ok(dict) = value.cast::<PyDict>() {
-            let pairs: Vec<_> = dict.iter().collect();
+            let pairs = pairs(dict)?;
             self.encoder().dict(pairs.len());
             pairs.iter().try_for_each(|(key, item)| {
                 self.value(key)?;
@@ -298,7 +299,20 @@ impl<'c> Writer<'c> {
         } else if let Ok(array) = value.cast::<PyByteArray>() {
             self.encoder().bytearray(&array.to_vec());
             Ok(())
+        } else if let Ok(text) = value.cast::<PyString>() {
+            // An object of a subclass: its text, whatever the subclass makes of it.
+            let whole = (0_isize, isize::MAX, 1_isize).into_pyobject(value.py())?;
+            let whole = value.py().get_type::<PySlice>().call1(whole)?;
+            let plain = value
+                .py()
+                .get_type::<PyString>()
+                .call_method1("__getitem__", (text, whole))?;
+            self.value(&plain)
+        } else if let Ok(bytes) = value.cast::<PyBytes>() {
+            self.value(PyBytes::new(value.py(), bytes.as_bytes()).as_any())
         } else {
+            // What is endless or lazy has no length.
+            value.len()?;
             let items = value.try_iter()?.collect::<PyResult<Vec<_>>>()?;
             self.items(items.len(), |mut e, n| e.list(n), items.into_iter().map(Ok))
         }
@@ -398,6 +412,21 @@ impl Drop for Writer<'_> {
 
 /// From this size on, bytes go beside the message instead of being copied into it.
 const ATTACH: usize = 64 << 10;
+
+/// The pairs of a dict in its own order, which for an `OrderedDict` is not that of its memory.
+fn pairs<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    static ORDERED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = dict.py();
+    if dict.is_exact_instance_of::<PyDict>() {
+        return Ok(dict.iter().collect());
+    }
+    let ordered = ORDERED.import(py, "collections", "OrderedDict")?;
+    if !dict.is_instance(ordered)? {
+        return Ok(dict.iter().collect());
+    }
+    let items = ordered.call_method1("items", (dict,))?;
+    items.try_iter()?.map(|pair| pair?.extract()).collect()
+}
 
 /// The contents of a bytes object, kept alive while they are written to the stream.
 struct SharedBytes {

@@ -1,4 +1,5 @@
 //! Values between Python and the wire.
+pub(crate) mod capability;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod named;

@@ -2,7 +2,9 @@
 //! peer may do, and the classes that both sides have told each other.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use objspace_proto::{
     AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome,
@@ -13,10 +15,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
+use super::deadline;
 use super::errors;
-use super::link::{Answer, Link, State};
+use super::link::{Answer, Held, Link, State};
 use super::policy::Policy;
+use super::reception::Host;
 use super::{serve, threads};
+use crate::convert::capability::Place;
 use crate::convert::decode::Reader;
 use crate::convert::encode::Writer;
 use crate::remote::class;
@@ -29,6 +34,14 @@ pub(crate) struct Connection {
     names: Py<PyAny>,
     classes: Mutex<Classes>,
     label: String,
+    /// The server whose client the peer is.
+    host: Option<Host>,
+    /// The peer debugs this process: nothing is refused to it.
+    debugging: AtomicBool,
+    /// The server is closing: calls that run may finish, new ones are refused.
+    turned_away: AtomicBool,
+    /// The event loop that performs what the peer awaits, if one was chosen.
+    event_loop: OnceLock<Py<PyAny>>,
 }
 
 /// Classes of the peer that have a local twin.
@@ -36,6 +49,8 @@ pub(crate) struct Connection {
 struct Classes {
     by_import: HashMap<ImportId, Py<PyType>>,
     by_class: HashMap<usize, ImportId>,
+    /// Classes whose shape could not be built, and why.
+    refused: HashMap<ImportId, String>,
     /// Classes of this side whose shape is being written, so that a cycle ends.
     describing: Vec<usize>,
 }
@@ -56,7 +71,12 @@ fn label(peer: &str) -> String {
 }
 
 impl Connection {
-    pub(crate) fn new(link: Arc<Link>, policy: Py<Policy>, names: Py<PyAny>) -> Arc<Self> {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        policy: Py<Policy>,
+        names: Py<PyAny>,
+        host: Option<Host>,
+    ) -> Arc<Self> {
         let label = label(&link.peer);
         Arc::new(Self {
             link,
@@ -64,10 +84,17 @@ impl Connection {
             names,
             classes: Mutex::default(),
             label,
+            host,
+            debugging: AtomicBool::new(false),
+            turned_away: AtomicBool::new(false),
+            event_loop: OnceLock::new(),
         })
     }
 
     pub(crate) fn policy(&self) -> &Policy {
+        if self.debugging.load(Ordering::Relaxed) {
+            return Policy::of_debuggers();
+        }
         self.policy.get()
     }
 
@@ -99,6 +126,34 @@ impl Connection {
             return Ok(());
         }
         self.policy().check(target, op, name)
+    }
+
+    /// The server whose client the peer is, if it is one.
+    pub(crate) fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
+    }
+
+    /// Gives the peer, which debugs this process, every right.
+    pub(crate) fn let_debug(&self) {
+        self.debugging.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses every further request of the peer that is not part of one that runs.
+    pub(crate) fn turn_away(&self) {
+        self.turned_away.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turns_away(&self) -> bool {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Lets `event_loop` perform what the peer awaits. The first choice stays.
+    pub(crate) fn choose_event_loop(&self, event_loop: &Bound<'_, PyAny>) {
+        let _ = self.event_loop.set(event_loop.clone().unbind());
+    }
+
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.event_loop.get().map(|chosen| chosen.bind(py).clone())
     }
 
     pub(crate) fn names(&self) -> &Py<PyAny> {
@@ -133,10 +188,17 @@ impl Connection {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
         let (payload, _alive) = writer.finish();
-        self.ask(py, |state, thread, parent| {
+        let asked = self.ask(py, |state, thread, parent| {
             state
                 .engine
                 .call(thread, parent, target, op, CallFlags::NONE, payload)
+        })?;
+        asked.ok_or_else(|| {
+            let name = positional.first().and_then(|name| name.cast().ok());
+            deadline::expired(
+                &self.words(py, target, &format!("{op:?}"), name),
+                self.peer(),
+            )
         })
     }
 
@@ -152,11 +214,49 @@ impl Connection {
         let mut writer = Writer::new(self);
         writer.arguments(positional, keywords)?;
         let (payload, _alive) = writer.finish();
-        self.ask(py, |state, thread, parent| {
+        let asked = self.ask(py, |state, thread, parent| {
             state.engine.fetch(thread, parent, target, what, payload)
+        })?;
+        asked.ok_or_else(|| {
+            let what = format!("fetching {what:?}");
+            deadline::expired(&self.words(py, target, &what, None), self.peer())
         })
     }
 
+    /// What was asked of which object, for an error message.
+    fn words(
+        &self,
+        py: Python<'_>,
+        target: OutgoingTarget,
+        operation: &str,
+        name: Option<&Bound<'_, PyString>>,
+    ) -> String {
+        let operation = match name {
+            Some(name) => format!("{operation} '{}'", name.to_string_lossy()),
+            None => operation.to_owned(),
+        };
+        match target {
+            OutgoingTarget::Root => format!("{operation} of the exported names"),
+            OutgoingTarget::Import(id) => {
+                let proxy = self.link.state().engine.bound(id).map(|handle| {
+                    // SAFETY: an object that is bound in the table is alive: the first thing that
+                    // its destructor does is to unbind it, under the GIL, which this thread holds.
+                    unsafe { Bound::from_borrowed_ptr(py, handle as *mut ffi::PyObject) }
+                });
+                let class = proxy
+                    .and_then(|proxy| proxy.getattr("__class__").ok())
+                    .and_then(|class| class.cast_into::<PyType>().ok())
+                    .and_then(|class| class.name().ok());
+                match class {
+                    Some(class) => format!("{operation} of a '{class}' object"),
+                    None => format!("{operation} of an object"),
+                }
+            }
+            _ => format!("{operation} of a result"),
+        }
+    }
+
+    /// Sends a request and waits. `None`: the time was over first.
     fn ask<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
@@ -165,7 +265,11 @@ impl Connection {
             u64,
             Option<AnswerId>,
         ) -> Result<QuestionId, objspace_proto::Error>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let deadline = deadline::current(py)?;
+        if deadline.is_some_and(|until| until <= Instant::now()) {
+            return Ok(None);
+        }
         if self.link.inherited() {
             return Err(errors::forked(&self.link.peer));
         }
@@ -177,8 +281,9 @@ impl Connection {
                 drop(state);
                 return Err(error);
             }
+            state.engine.set_deadline(deadline.map(deadline::left));
             match send(&mut state, thread.0, parent) {
-                Ok(question) => Link::expect(&mut state, question),
+                Ok(question) => Link::expect(&mut state, question, deadline),
                 Err(error) => {
                     drop(state);
                     return Err(errors::protocol(&error));
@@ -189,15 +294,15 @@ impl Connection {
         let answer = self
             .link
             .wait_for(py, wait, |py, request| serve::serve(py, self, request))?;
-        self.result(py, answer)
+        answer.map(|answer| self.result(py, answer)).transpose()
     }
 
-    fn result<'py>(
+    pub(crate) fn result<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
         answer: Answer,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let value = Reader::read_one(self, py, answer.payload)?;
+        let value = Reader::read_one(self, py, answer.payload, Place::Reply)?;
         match answer.outcome {
             Outcome::Value => Ok(value),
             _ => Err(PyErr::from_value(value)),
@@ -208,7 +313,7 @@ impl Connection {
 
     /// Enters `value` in the table of exports, for one reference that is about to be sent.
     pub(crate) fn export(&self, value: &Bound<'_, PyAny>) -> PyResult<ExportId> {
-        let held = value.clone().unbind();
+        let held = Held::new(value.clone().unbind());
         let key = value.as_ptr() as u64;
         let exported = self.link.state().engine.export(key, move || held);
         exported.map_err(|error| errors::protocol(&error))
@@ -283,25 +388,55 @@ impl Connection {
         if let Some(class) = self.classes().by_import.get(&id) {
             return Ok(class.bind(py).clone());
         }
-        let shape = self.link.state().shapes.remove(&id);
+        if let Some(error) = self.classes().refused.get(&id) {
+            return Err(PyTypeError::new_err(format!(
+                "a class of {} has no counterpart here: {error}",
+                self.peer()
+            )));
+        }
+        let (shape, end) = {
+            let mut state = self.link.state();
+            (state.shapes.remove(&id), state.end.clone())
+        };
         let Some(shape) = shape else {
+            if let Some(end) = end {
+                return Err(errors::session_ended(self.peer(), &end));
+            }
             return Err(PyTypeError::new_err(format!(
                 "{} refers to a class (number {}) that it has not described",
                 self.peer(),
                 id.slot()
             )));
         };
-        let description = Reader::read_one(self, py, shape)?.cast_into::<PyTuple>()?;
-        let bases = description
-            .get_item(class::shape::BASES)?
-            .cast_into::<PyTuple>()?;
-        let access = Bound::new(py, ClassAccess::new(self, id))?;
-        let class = class::build(py, &description, &bases, access.as_any(), self.label())?;
+        let built = self.build_class(py, id, shape);
+        let class = match built {
+            Ok(class) => class,
+            Err(error) => {
+                // The shape comes once: who meets the class again is told what was wrong with it.
+                self.classes().refused.insert(id, error.to_string());
+                return Err(error);
+            }
+        };
         let mut classes = self.classes();
         classes.by_class.insert(class.as_ptr() as usize, id);
         classes.by_import.insert(id, class.clone().unbind());
         drop(classes);
         Ok(class)
+    }
+
+    fn build_class<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        id: ImportId,
+        shape: Received,
+    ) -> PyResult<Bound<'py, PyType>> {
+        let description =
+            Reader::read_one(self, py, shape, Place::Shape)?.cast_into::<PyTuple>()?;
+        let bases = description
+            .get_item(class::shape::BASES)?
+            .cast_into::<PyTuple>()?;
+        let access = Bound::new(py, ClassAccess::new(self, id))?;
+        class::build(py, &description, &bases, access.as_any(), self.label())
     }
 
     /// The peer's id of a class that is the twin of one of its own.
@@ -359,6 +494,12 @@ impl Connection {
                 Err(error)
             }
         }
+    }
+
+    /// Makes `proxy` the one that stands for `id` here.
+    pub(crate) fn rebind(&self, id: ImportId, proxy: &Bound<'_, PyAny>) {
+        // A session that was lost meanwhile has no tables: the proxy will say so.
+        let _ = self.link.state().engine.bind(id, proxy.as_ptr() as u64);
     }
 
     /// A result that was kept for later calls of the peer.

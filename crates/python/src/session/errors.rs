@@ -1,11 +1,22 @@
 //! The exceptions of the distributed part, and the one place that words the end of a session.
 
 use pyo3::create_exception;
-use pyo3::exceptions::{PyConnectionError, PyException, PyKeyError};
+use std::io::ErrorKind;
+
+use objspace_net::Error as NetError;
+use pyo3::exceptions::{
+    PyConnectionError, PyConnectionRefusedError, PyException, PyKeyError, PyOSError, PyValueError,
+};
 use pyo3::prelude::*;
 
 use super::link::End;
 
+create_exception!(
+    objspace,
+    AuthenticationError,
+    PyConnectionError,
+    "One side does not believe the other to be who it should be: a wrong key or certificate."
+);
 create_exception!(
     objspace,
     ConnectionLost,
@@ -53,4 +64,39 @@ pub(crate) fn forked(peer: &str) -> PyErr {
 /// What an error of the engine raises where it concerns one call only.
 pub(crate) fn protocol(error: &objspace_proto::Error) -> PyErr {
     ProtocolError::new_err(error.to_string())
+}
+
+/// What is raised where no session comes to be. An attempt that would fail again has the attribute
+/// `permanent`.
+pub(crate) fn network(error: NetError) -> PyErr {
+    let mut text = error.to_string();
+    if let Some(number) = error.raw_os_error() {
+        text = text.replace(&format!(" (os error {number})"), "");
+    }
+    match (&error, error.raw_os_error()) {
+        (NetError::Url(_) | NetError::Tls(_), _) => PyValueError::new_err(text),
+        (NetError::Listen { .. } | NetError::Accept { .. }, Some(number)) => {
+            PyOSError::new_err((number, text))
+        }
+        (NetError::Listen { .. } | NetError::Accept { .. }, None) => PyOSError::new_err(text),
+        (NetError::Handshake { failure, .. }, _) => {
+            let raised = if failure.is_authentication() {
+                AuthenticationError::new_err(text)
+            } else {
+                PyConnectionError::new_err(text)
+            };
+            if !failure.is_passing() {
+                Python::attach(|py| {
+                    // Without the attribute the attempt is made again, in vain.
+                    let _ = raised.value(py).setattr("permanent", true);
+                });
+            }
+            raised
+        }
+        (_, Some(number)) if error.kind() == ErrorKind::ConnectionRefused => {
+            PyConnectionRefusedError::new_err((number, text))
+        }
+        (_, Some(number)) => PyConnectionError::new_err((number, text)),
+        (_, None) => PyConnectionError::new_err(text),
+    }
 }

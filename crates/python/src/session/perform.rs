@@ -9,6 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+use crate::remote::operand::{is_native, operand};
+
 /// The arguments of an operation, decoded.
 pub(crate) struct Arguments<'py> {
     pub(crate) positional: Vec<Bound<'py, PyAny>>,
@@ -53,8 +55,18 @@ pub(crate) fn perform<'py>(
         }
         Op::CALL => target.call(args.tuple(py, 0)?, args.keywords.as_ref()),
         Op::CALL_METHOD => {
-            let method = target.getattr(args.name(op)?)?;
-            method.call(args.tuple(py, 1)?, args.keywords.as_ref())
+            let name = args.name(op)?;
+            let method = target.getattr(name)?;
+            let mut positional = args.tuple(py, 1)?;
+            if let Some(op) = name.to_str().ok().and_then(Op::from_name)
+                && is_binary(op)
+                && is_native(&method)
+            {
+                let copied: PyResult<Vec<_>> =
+                    positional.iter().map(|other| operand(&other)).collect();
+                positional = PyTuple::new(py, copied?)?;
+            }
+            method.call(positional, args.keywords.as_ref())
         }
         Op::GETITEM => target.get_item(args.at(0, op)?),
         Op::SETITEM => {
@@ -146,7 +158,13 @@ fn special<'py>(
     };
     let mut positional = Vec::with_capacity(args.positional.len() + 1);
     positional.push(target.clone());
-    positional.extend(args.positional.iter().cloned());
+    if is_binary(op) && is_native(&method) {
+        for other in &args.positional {
+            positional.push(operand(other)?);
+        }
+    } else {
+        positional.extend(args.positional.iter().cloned());
+    }
     method.call(PyTuple::new(py, positional)?, args.keywords.as_ref())
 }
 

@@ -85,6 +85,15 @@ impl Policy {
         }
     }
 
+    /// That of a session that debugs this process.
+    pub(crate) fn of_debuggers() -> &'static Self {
+        static FULL: Policy = Policy {
+            rule: Rule::Full,
+            tracebacks: true,
+        };
+        &FULL
+    }
+
     /// `Policy.public()`.
     pub(crate) fn ordinary() -> Self {
         Self {

@@ -12,7 +12,8 @@ use std::time::Duration;
 use objspace_net::Waker;
 use pyo3::prelude::*;
 
-use super::{Channel, End, Link, Reader, Request, Seen, Serve, threads};
+use super::{Channel, End, Link, Reader, Request, Seen, Serve};
+use crate::session::threads;
 
 /// How long the stream may stay unread before an idle worker takes over reading.
 const TAKE_OVER: Duration = Duration::from_millis(4);
@@ -36,7 +37,11 @@ impl Link {
         let spawned = std::thread::Builder::new()
             .name("objspace-session".into())
             .stack_size(16 << 20)
-            .spawn(move || link.work_loop(&serve));
+            .spawn(move || {
+                // Python's state of this thread is made once: making it for each call maps and
+                // unmaps memory, which costs a third of a round trip.
+                Python::try_attach(|py| threads::detach(py, || link.work_loop(&serve)));
+            });
         if spawned.is_err() {
             self.state().workers -= 1;
         }
@@ -94,7 +99,7 @@ impl Link {
     }
 
     /// The life of a worker thread.
-    fn work_loop(self: Arc<Self>, serve: &Arc<Serve>) {
+    fn work_loop(self: &Arc<Self>, serve: &Arc<Serve>) {
         let waker = threads::waker();
         let mut quiet = 0;
         let mut last = 0;
@@ -103,8 +108,17 @@ impl Link {
             if state.end.is_some() {
                 state.workers -= 1;
                 drop(state);
-                let _ = Python::try_attach(|_| self.drop_garbage());
+                let _ = threads::attach(|_| self.drop_garbage());
                 return;
+            }
+            if state.notices.any() {
+                drop(state);
+                if threads::attach(|_| self.drop_garbage()).is_none() {
+                    // The interpreter is shutting down.
+                    self.state().workers -= 1;
+                    return;
+                }
+                continue;
             }
             if let Some(request) = state.next_work() {
                 state.working += 1;
@@ -117,9 +131,10 @@ impl Link {
                     self.keep_watch(&state);
                     drop(state);
                 }
-                let attached = Python::try_attach(|py| self.run_work(py, &**serve, request));
+                let attached = threads::attach(|py| self.run_work(py, &**serve, request));
                 let mut state = self.state();
                 state.working -= 1;
+                state.served += 1;
                 if attached.is_none() {
                     // The interpreter is shutting down.
                     state.workers -= 1;
@@ -181,10 +196,10 @@ impl Link {
             state.reader = Reader::Nobody;
             state.idle_waker = None;
         }
-        let garbage = !state.garbage.is_empty();
+        let garbage = !state.garbage.is_empty() || state.notices.any();
         drop(state);
         if garbage && matches!(seen, Seen::Work | Seen::Ended) {
-            let _ = Python::try_attach(|_| self.drop_garbage());
+            let _ = threads::attach(|_| self.drop_garbage());
         }
     }
 
@@ -199,8 +214,11 @@ impl Link {
                 ));
                 return;
             }
-            let mut state = self.state();
+            let state = &mut *self.state();
             next = state.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
+            if let Some(request) = &next {
+                state.running.push(request.running());
+            }
             if next.is_none() {
                 state.lanes.remove(&thread);
             }

@@ -1,0 +1,398 @@
+//! From the words of a recorder to blocks of the file. `docs/dump-format.md` describes the bytes.
+
+use std::collections::BTreeMap;
+
+use crate::block::{self, HEADER, Header, SECTIONS, Section, Status, row};
+use crate::bytes::{put, put_bytes, zigzag};
+use crate::raw::{self, Words};
+use crate::{Error, Value};
+
+/// A block, ready to be appended.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) first_operation: u64,
+    pub(crate) operations: u32,
+    /// What a later block may refer to, should this one be dropped.
+    pub(crate) tables: Vec<u8>,
+}
+
+/// What one thread is doing.
+#[derive(Default)]
+struct Thread {
+    task: u64,
+    /// Operations that have begun and not ended: number and site.
+    open: Vec<(u64, u32)>,
+}
+
+/// An operation whose row is not written yet: it may end at once.
+struct Pending {
+    site: u32,
+    operands: Vec<Value>,
+    waiting: bool,
+}
+
+/// Turns words into blocks.
+pub(crate) struct Encoder {
+    threads: BTreeMap<u32, Thread>,
+    thread: u32,
+    operations: u64,
+    /// How many operations there were before this block.
+    block_start: u64,
+    time: u64,
+    pending: Pending,
+    payload: Vec<u8>,
+    /// Objects mentioned in this block, and what is already known to be among them.
+    serials: Vec<u64>,
+    recent: Box<[u64; RECENT]>,
+    /// The block each site was last mentioned in.
+    site_blocks: Vec<u32>,
+    sites: Vec<u32>,
+    block: u32,
+    /// Objects defined in this block, for those who keep them longer.
+    pub(crate) definitions: Vec<(u64, Vec<u8>)>,
+    pub(crate) deaths: Vec<u64>,
+    /// Whether to fill those two.
+    pub(crate) keep: bool,
+    last_site: u32,
+    sections: [Vec<u8>; SECTIONS],
+    object_last: u64,
+    object_first: u64,
+    object_operations: u64,
+}
+
+const RECENT: usize = 1 << 13;
+
+impl Encoder {
+    pub(crate) fn new(keep: bool) -> Self {
+        Self {
+            threads: BTreeMap::new(),
+            thread: 0,
+            operations: 0,
+            block_start: 0,
+            time: 0,
+            pending: Pending {
+                site: 0,
+                operands: Vec::new(),
+                waiting: false,
+            },
+            payload: Vec::new(),
+            serials: Vec::new(),
+            recent: Box::new([0; RECENT]),
+            site_blocks: Vec::new(),
+            sites: Vec::new(),
+            block: 0,
+            definitions: Vec::new(),
+            deaths: Vec::new(),
+            keep,
+            last_site: 0,
+            sections: Default::default(),
+            object_last: 0,
+            object_first: 0,
+            object_operations: 0,
+        }
+    }
+
+    pub(crate) const fn operations(&self) -> u64 {
+        self.operations
+    }
+
+    /// Turns the words of one buffer into one block.
+    pub(crate) fn encode(&mut self, words: &[u64]) -> Result<Encoded, Error> {
+        self.begin();
+        let (first_operation, thread, start) = (self.operations + 1, self.thread, self.time);
+        let mut words = Words::new(words);
+        while let Some(head) = words.next() {
+            self.record(head, &mut words)
+                .ok_or(Error::Record(head & 0xff))?;
+        }
+        self.flush();
+        self.summarise();
+        let operations = u32::try_from(self.operations + 1 - first_operation).unwrap_or(u32::MAX);
+        let header = Header {
+            first_operation,
+            operations,
+            thread,
+            start,
+            end: self.time,
+            first_object: self.object_first,
+            last_object: self.object_last,
+        };
+        let bytes = block::assemble(&header, &self.sections);
+        Ok(Encoded {
+            bytes,
+            first_operation,
+            operations,
+            tables: std::mem::take(&mut self.sections[Section::Tables as usize]),
+        })
+    }
+
+    fn begin(&mut self) {
+        for section in &mut self.sections {
+            section.clear();
+        }
+        self.block += 1;
+        self.block_start = self.operations;
+        self.serials.clear();
+        self.recent.fill(0);
+        self.sites.clear();
+        self.definitions.clear();
+        self.deaths.clear();
+        self.last_site = 0;
+        (self.object_first, self.object_last, self.object_operations) = (0, 0, 0);
+        let open = &mut self.sections[Section::Open as usize];
+        put(open, self.threads.len() as u64);
+        for (&index, thread) in &self.threads {
+            put(open, index.into());
+            put(open, thread.task);
+            put(open, thread.open.len() as u64);
+            let mut last = 0;
+            for &(number, site) in &thread.open {
+                put(open, number - last);
+                put(open, site.into());
+                last = number;
+            }
+        }
+    }
+
+    fn record(&mut self, head: u64, words: &mut Words<'_>) -> Option<()> {
+        match head & 0xff {
+            raw::OPERATION => {
+                self.flush();
+                self.operations += 1;
+                let site = (head >> 32) as u32;
+                let count = (head >> 8) as usize & 0xff_ffff;
+                let mut operands = std::mem::take(&mut self.pending.operands);
+                operands.clear();
+                for _ in 0..count {
+                    let value = words.value()?;
+                    self.mention(value);
+                    operands.push(value);
+                }
+                self.mention_site(site);
+                self.pending = Pending {
+                    site,
+                    operands,
+                    waiting: true,
+                };
+                let number = self.operations;
+                self.threads
+                    .entry(self.thread)
+                    .or_default()
+                    .open
+                    .push((number, site));
+            }
+            raw::END => {
+                let status = Status::from_number((head >> 8) as u8)?;
+                let value = if status.has_value() {
+                    let value = words.value()?;
+                    self.mention(value);
+                    Some(value)
+                } else {
+                    None
+                };
+                self.threads.entry(self.thread).or_default().open.pop()?;
+                if self.pending.waiting {
+                    self.operation_row(row::ENDED + status as u8);
+                } else {
+                    self.rows().push(row::END | (status as u8) << 4);
+                }
+                if let Some(value) = value {
+                    put_value(self.rows(), value);
+                }
+            }
+            raw::OBJECT => self.object(head, words)?,
+            raw::DEATH => {
+                self.flush();
+                let serial = head >> 8;
+                self.mention(Value::Object(serial));
+                self.rows().push(row::DEATH);
+                put(self.rows(), serial);
+                if self.keep {
+                    self.deaths.push(serial);
+                }
+            }
+            raw::THREAD => {
+                self.flush();
+                self.thread = (head >> 8) as u32;
+                self.threads.entry(self.thread).or_default();
+                let thread = self.thread;
+                self.rows().push(row::THREAD);
+                put(self.rows(), thread.into());
+            }
+            raw::TASK => {
+                self.flush();
+                let task = head >> 8;
+                self.threads.entry(self.thread).or_default().task = task;
+                self.rows().push(row::TASK);
+                put(self.rows(), task);
+            }
+            raw::TIME => {
+                self.flush();
+                let time = (head >> 8).max(self.time);
+                let delta = time - self.time;
+                self.time = time;
+                self.rows().push(row::TIME);
+                put(self.rows(), delta);
+            }
+            raw::TABLE => {
+                let length = (head >> 32) as usize;
+                let mut payload = std::mem::take(&mut self.payload);
+                words.bytes(length, &mut payload)?;
+                self.sections[Section::Tables as usize].extend_from_slice(&payload);
+                self.payload = payload;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn object(&mut self, head: u64, words: &mut Words<'_>) -> Option<()> {
+        let (serial, class) = (words.next()?, words.next()?);
+        let mut payload = std::mem::take(&mut self.payload);
+        words.bytes((head >> 32) as usize, &mut payload)?;
+        if self.object_first == 0 {
+            (self.object_first, self.object_last) = (serial, serial);
+        }
+        let operations = self.operations - self.block_start;
+        let out = &mut self.sections[Section::Objects as usize];
+        put(out, serial.checked_sub(self.object_last)?);
+        put(out, operations - self.object_operations);
+        let rest = out.len();
+        out.extend([(head >> 8) as u8, (head >> 16) as u8]);
+        put(out, class);
+        put_bytes(out, &payload);
+        if self.keep {
+            let definition = out[rest..].to_vec();
+            self.definitions.push((serial, definition));
+        }
+        (self.object_last, self.object_operations) = (serial, operations);
+        self.payload = payload;
+        Some(())
+    }
+
+    fn rows(&mut self) -> &mut Vec<u8> {
+        &mut self.sections[Section::Rows as usize]
+    }
+
+    /// Writes the row of an operation that did not end at once.
+    fn flush(&mut self) {
+        if self.pending.waiting {
+            self.operation_row(row::OPERATION);
+        }
+    }
+
+    fn operation_row(&mut self, kind: u8) {
+        self.pending.waiting = false;
+        let out = &mut self.sections[Section::Rows as usize];
+        let count = self.pending.operands.len();
+        if count < 15 {
+            out.push(kind | (count as u8) << 4);
+        } else {
+            out.push(kind | 15 << 4);
+            put(out, count as u64 - 15);
+        }
+        put(
+            out,
+            zigzag(i64::from(self.pending.site) - i64::from(self.last_site)),
+        );
+        self.last_site = self.pending.site;
+        for &value in &self.pending.operands {
+            put_value(out, value);
+        }
+    }
+
+    #[inline]
+    fn mention(&mut self, value: Value) {
+        if let Value::Object(serial) = value {
+            let recent = &mut self.recent[serial as usize % RECENT];
+            // Serials begin with one.
+            if *recent != serial {
+                *recent = serial;
+                self.serials.push(serial);
+            }
+        }
+    }
+
+    #[inline]
+    fn mention_site(&mut self, site: u32) {
+        let index = site as usize;
+        if index >= self.site_blocks.len() {
+            self.site_blocks.resize(index + 1, 0);
+        }
+        if self.site_blocks[index] != self.block {
+            self.site_blocks[index] = self.block;
+            self.sites.push(site);
+        }
+    }
+
+    fn summarise(&mut self) {
+        self.serials.sort_unstable();
+        self.serials.dedup();
+        self.sites.sort_unstable();
+        let out = &mut self.sections[Section::Summary as usize];
+        put(out, self.serials.len() as u64);
+        let mut last = 0;
+        for &serial in &self.serials {
+            put(out, serial - last);
+            last = serial;
+        }
+        put(out, self.sites.len() as u64);
+        let mut last = 0;
+        for &site in &self.sites {
+            put(out, u64::from(site - last));
+            last = site;
+        }
+    }
+}
+
+fn put_value(out: &mut Vec<u8>, value: Value) {
+    match value {
+        Value::Object(serial) => put(out, serial << 2),
+        Value::Int(number) => put(out, zigzag(number) << 2 | 1),
+        Value::Float(number) => {
+            out.push(3);
+            out.extend(number.to_bits().to_le_bytes());
+        }
+        special => put(out, special.special().unwrap_or(6) << 2 | 2),
+    }
+}
+
+/// A block that only defines: what is left of blocks that were dropped.
+pub(crate) fn carried(
+    tables: &[u8],
+    objects: &BTreeMap<u64, Vec<u8>>,
+    first_operation: u64,
+) -> Vec<u8> {
+    let mut sections: [Vec<u8>; SECTIONS] = Default::default();
+    sections[Section::Tables as usize].extend_from_slice(tables);
+    let out = &mut sections[Section::Objects as usize];
+    let first = objects.keys().next().copied().unwrap_or(0);
+    let mut last = first;
+    for (&serial, definition) in objects {
+        put(out, serial - last);
+        put(out, 0);
+        out.extend_from_slice(definition);
+        last = serial;
+    }
+    sections[Section::Open as usize].push(0);
+    sections[Section::Summary as usize].extend([0, 0]);
+    let header = Header {
+        first_operation,
+        operations: 0,
+        thread: 0,
+        start: 0,
+        end: 0,
+        first_object: first,
+        last_object: last,
+    };
+    block::assemble(&header, &sections)
+}
+
+/// The bytes before the first block.
+pub(crate) fn preamble() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&crate::MAGIC);
+    bytes[8..12].copy_from_slice(&crate::VERSION.to_le_bytes());
+    bytes[12..].copy_from_slice(&(HEADER as u32).to_le_bytes());
+    bytes
+}
