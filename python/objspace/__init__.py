@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from objspace import dump, pickling
     from objspace._hop import accept_hops, hop
+    from objspace.tasklets import channel, schedule, tasklet
 
 __all__ = [
     "TLS",
@@ -49,6 +50,7 @@ __all__ = [
     "accept_hops",
     "aconnect",
     "by_value",
+    "channel",
     "connect",
     "copy_out",
     "distributed",
@@ -56,13 +58,22 @@ __all__ = [
     "hop",
     "pickling",
     "read_ahead",
+    "schedule",
     "serve",
     "spawn",
+    "tasklet",
     "timeout",
 ]
 
-# Imported when they are first used: asyncio is much to import for who does not need it.
-_LATER = {"accept_hops": "objspace._hop", "hop": "objspace._hop"}
+# Imported when they are first used: they need asyncio, which is much to import, or greenlet, which
+# need not be installed.
+_LATER = {
+    "accept_hops": "objspace._hop",
+    "channel": "objspace.tasklets",
+    "hop": "objspace._hop",
+    "schedule": "objspace.tasklets",
+    "tasklet": "objspace.tasklets",
+}
 _PARTS = ("dump", "pickling", "tproxy", "tputil")
 
 

@@ -1,5 +1,6 @@
 """Classes of every shape: what a program sees of a remote class is what it sees of a local one."""
 
+import typing
 import inspect
 import io
 import pydoc

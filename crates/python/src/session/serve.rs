@@ -208,8 +208,8 @@ fn root<'py>(
     match op {
         Op::GETITEM | Op::GETATTR => {
             let name = arguments.name(op)?;
-            if name.to_cow()? == hop::ARRIVALS {
-                return hop::arrivals(py, connection);
+            if let Some(arrivals) = hop::arrivals(py, connection, &name.to_cow()?)? {
+                return Ok(arrivals);
             }
             if !names.contains(name)? {
                 return Err(ObjectNotFound::new_err(format!(

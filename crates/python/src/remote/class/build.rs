@@ -133,7 +133,7 @@ fn visible<'py>(description: &Bound<'py, PyTuple>, flags: u32) -> PyResult<Bound
     let told = description.get_item(shape::METACLASS)?;
     if !told.is_none() {
         let told = told.cast_into::<PyType>()?;
-        if statics::flags(&told) & pyo3::ffi::Py_TPFLAGS_TYPE_SUBCLASS == 0 {
+        if statics::flags(&told) & ffi::Py_TPFLAGS_TYPE_SUBCLASS == 0 {
             return Err(PyTypeError::new_err(format!(
                 "{} is not a metaclass",
                 told.qualname()?.to_string_lossy()
