@@ -11,7 +11,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: demo test help build lint fmt fmt-check ruff clippy mypy dependencies deny cargo-test \
-        pythons pip-install readme clean memcheck
+        pythons pip-install readme clean fuzz memcheck
 
 # The tags of the Pythons found, oldest first: py311 py312 py313.
 ifeq ($(origin PYTHONS), undefined)
@@ -45,6 +45,7 @@ help:
 	@echo "make build             build and install into .venv/py3NN, for each Python found"
 	@echo "make lint              formatting, clippy, ruff, mypy, dependency rules"
 	@echo "make fmt               format the Rust and the Python code"
+	@echo "make fuzz              each fuzz target for FUZZ_SECONDS (60) on the kept corpus"
 	@echo "make readme            put the demo's output into README.md"
 	@echo "make clean             remove what was built; the next build starts from nothing"
 	@echo
@@ -66,6 +67,11 @@ demo: .venv/$(FIRST)/installed
 
 readme: .venv/$(FIRST)/installed
 	@$(BIN)/python tools/refresh-readme
+
+# Needs a nightly toolchain and cargo-fuzz.
+FUZZ_SECONDS := 60
+fuzz:
+	@tools/fuzz $(FUZZ_SECONDS)
 
 build: $(PYTHONS:%=.venv/%/installed)
 

@@ -4,6 +4,7 @@
 //! - [`type_hook`]: `type(proxy)` answers the type that the proxy stands for;
 //! - [`frames`]: frame and code objects for code that runs elsewhere;
 //! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together;
+//! - [`still`]: the frames of tracebacks, read and made again;
 //! - [`observe`]: the instructions of code objects and the value stacks of frames that run;
 //! - [`lifetimes`]: being told when objects are gone;
 //! - [`clock`]: a cheap clock;
@@ -41,7 +42,9 @@ pub mod lifetimes;
 pub mod lookahead;
 pub mod observe;
 pub mod owned;
+pub mod still;
 pub mod suspended;
+pub mod type_dict;
 pub mod type_hook;
 
 pub use layout::CHECKS as LAYOUT_CHECKS;

@@ -1,6 +1,7 @@
 //! The extension module `objspace._core`. This file only declares the module.
 
 mod convert;
+mod pickling;
 mod proxy;
 mod remote;
 mod session;
@@ -12,6 +13,16 @@ use pyo3::prelude::*;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::pickling::install::{install, uninstall};
+    #[pymodule_export]
+    use crate::pickling::objects::file::reduce_file;
+    #[pymodule_export]
+    use crate::pickling::reducer::{Reducer, register_reducer};
+    #[pymodule_export]
+    use crate::pickling::unpickler::{
+        explain_failure, find_allowed, load_allowing, read_pickle, unwrap_pickle, wrap_pickle,
+    };
     #[pymodule_export]
     use crate::proxy::{
         ProxyOperation, delegate, get_tproxy_controller, make_proxy, operation_table, tproxy,
@@ -44,6 +55,7 @@ mod _core {
         objspace_interp::supported().map_err(pyo3::exceptions::PyImportError::new_err)?;
         crate::proxy::install_type_hook(module.py())?;
         crate::proxy::remember_delegate(module)?;
+        crate::pickling::register(module.py())?;
         let end_all_sessions = module.getattr("end_all_sessions")?;
         module
             .py()

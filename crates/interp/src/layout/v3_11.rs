@@ -145,7 +145,7 @@ unsafe extern "C" {
 #[repr(C)]
 pub(crate) struct FrameObject {
     base: PyObject,
-    back: *mut PyObject,
+    pub(crate) back: *mut PyObject,
     pub(crate) frame: *mut Frame,
     trace: *mut PyObject,
     lineno: c_int,
@@ -176,6 +176,9 @@ pub(crate) unsafe fn small_int(int: *mut PyObject) -> Option<i64> {
         }
     }
 }
+
+/// `frame.owner` of a frame that lies in its frame object: it has returned, or never ran.
+pub(crate) const OWNED_BY_FRAME_OBJECT: c_char = 2;
 
 impl Code {
     /// Whether `sys.monitoring` has ever had to do with this code.
@@ -422,6 +425,14 @@ pub const CHECKS: &[(&str, usize)] = &[
     (
         "offsetof(_PyCFrame, use_tracing)",
         offset_of!(CFrame, use_tracing),
+    ),
+    (
+        "FRAME_OWNED_BY_FRAME_OBJECT",
+        OWNED_BY_FRAME_OBJECT as usize,
+    ),
+    (
+        "offsetof(PyFrameObject, f_back)",
+        offset_of!(FrameObject, back),
     ),
     (
         "offsetof(PyFrameObject, f_frame)",

@@ -137,7 +137,7 @@ unsafe extern "C" {
 #[repr(C)]
 pub(crate) struct FrameObject {
     base: PyObject,
-    back: *mut PyObject,
+    pub(crate) back: *mut PyObject,
     pub(crate) frame: *mut Frame,
 }
 
@@ -167,6 +167,9 @@ pub(crate) unsafe fn small_int(int: *mut PyObject) -> Option<i64> {
         (tag >> Long::SIZE_SHIFT <= 1).then(|| (1 - (tag & 3) as i64) * i64::from((*long).digit[0]))
     }
 }
+
+/// `frame.owner` of a frame that lies in its frame object: it has returned, or never ran.
+pub(crate) const OWNED_BY_FRAME_OBJECT: c_char = 2;
 
 impl Code {
     /// Whether `sys.monitoring` has ever had to do with this code.
@@ -407,6 +410,14 @@ pub const CHECKS: &[(&str, usize)] = &[
     (
         "offsetof(PyThreadState, current_frame)",
         offset_of!(Thread, current_frame),
+    ),
+    (
+        "FRAME_OWNED_BY_FRAME_OBJECT",
+        OWNED_BY_FRAME_OBJECT as usize,
+    ),
+    (
+        "offsetof(PyFrameObject, f_back)",
+        offset_of!(FrameObject, back),
     ),
     (
         "offsetof(PyFrameObject, f_frame)",

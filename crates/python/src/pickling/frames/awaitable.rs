@@ -35,7 +35,9 @@ fn known(py: Python<'_>) -> PyResult<&'static Types> {
         )?;
         let call = |name| {
             let function = namespace.get_item(name)?;
-            function.ok_or_else(|| PyTypeError::new_err("no function"))?.call0()
+            function
+                .ok_or_else(|| PyTypeError::new_err("no function"))?
+                .call0()
         };
         let (generator, coroutine) = (call("generator")?, call("coroutine")?);
         let thrown = py.get_type::<PyTypeError>();
@@ -50,8 +52,9 @@ fn known(py: Python<'_>) -> PyResult<&'static Types> {
         // SAFETY: attached; the three were just made by `generator`. What `athrow` keeps is a tuple.
         let fine = unsafe {
             let generator = generator.as_ptr();
-            awaitable::matches(asend.as_ptr(), generator, |value| value == namespace.as_ptr())
-                && awaitable::matches(aclose.as_ptr(), generator, |value| value.is_null())
+            awaitable::matches(asend.as_ptr(), generator, |value| {
+                value == namespace.as_ptr()
+            }) && awaitable::matches(aclose.as_ptr(), generator, |value| value.is_null())
                 && awaitable::matches(athrow.as_ptr(), generator, |value| {
                     Bound::from_borrowed_ptr_or_opt(py, value)
                         .and_then(|value| value.cast_into_exact::<PyTuple>().ok())

@@ -3,7 +3,6 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-
 static NULL: PyOnceLock<Py<Null>> = PyOnceLock::new();
 
 /// No value at all: an unbound variable, or what the interpreter itself leaves on its stack.

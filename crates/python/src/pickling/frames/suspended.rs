@@ -61,9 +61,8 @@ pub(super) fn reduce<'py>(
     };
     // SAFETY: attached; the generator is at rest, and nothing has run since that was seen: reducing
     // runs no Python code but `repr` of what is refused.
-    let state = unsafe {
-        Bound::from_owned_ptr_or_err(py, suspended::state(pointer, null(py)?.as_ptr()))?
-    };
+    let state =
+        unsafe { Bound::from_owned_ptr_or_err(py, suspended::state(pointer, null(py)?.as_ptr()))? };
     let reduction = phased(py, make, args, state, "set_suspended")?;
     let code = code.cast_into::<PyCode>()?;
     globals::with_used(reduction, &globals, &code, pass.mode)
@@ -127,8 +126,7 @@ fn make_suspended<'py>(
 fn set_suspended(object: &Bound<'_, PyAny>, state: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = object.py();
     // SAFETY: attached; both are objects, and checked over there.
-    let result =
-        unsafe { suspended::restore(object.as_ptr(), state.as_ptr(), null(py)?.as_ptr()) };
+    let result = unsafe { suspended::restore(object.as_ptr(), state.as_ptr(), null(py)?.as_ptr()) };
     if result == 0 {
         Ok(())
     } else {
