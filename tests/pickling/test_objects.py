@@ -804,7 +804,13 @@ def test_a_registered_reducer_is_asked():
 def files():
     pickling.reopen_files()
     yield
-    for kind in (io.BufferedRandom, io.BufferedReader, io.BufferedWriter, io.FileIO, io.TextIOWrapper):
+    for kind in (
+        io.BufferedRandom,
+        io.BufferedReader,
+        io.BufferedWriter,
+        io.FileIO,
+        io.TextIOWrapper,
+    ):
         pickling.register(kind, None)
 
 
