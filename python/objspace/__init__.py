@@ -8,7 +8,10 @@
 >>> server.close()
 """
 
+from typing import TYPE_CHECKING, Any
+
 import objspace.distributed as distributed
+from objspace._aconnect import aconnect
 from objspace._connect import connect
 from objspace._core import (
     TLS,
@@ -24,6 +27,9 @@ from objspace._core import (
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
 
+if TYPE_CHECKING:
+    from objspace._hop import accept_hops, hop
+
 __all__ = [
     "TLS",
     "AuthenticationError",
@@ -34,9 +40,25 @@ __all__ = [
     "ProtocolError",
     "Server",
     "__version__",
+    "accept_hops",
+    "aconnect",
     "connect",
     "distributed",
+    "hop",
     "serve",
     "spawn",
     "timeout",
 ]
+
+# Imported when they are first used: asyncio is much to import for who does not need it.
+_LATER = {"accept_hops": "objspace._hop", "hop": "objspace._hop"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'objspace' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value

@@ -38,10 +38,10 @@ def connect(
     `timeout` is the limit, in seconds, of one attempt; `retry` for how many seconds attempts are
     made again if nobody answers or the server has no room. `key` is the shared key (if it is not
     given, that of the environment variable OBJSPACE_KEY or of the file that OBJSPACE_KEY_FILE
-    names; `b""` for none at all); `tls` the certificates for `tls://`, which may be left out with a
-    key; `heartbeat` the seconds within which a dead peer is noticed (`None`: never).
-    `exported_names` is what the other side may ask for by name, `policy` what it may do with
-    objects of this process (`Policy.public()` unless given).
+    names; `b""` for none at all); `tls` the certificates for `tls://`, not needed with a key;
+    `heartbeat` the seconds within which a dead peer is noticed (`None`: never). `exported_names` is
+    what the other side may ask for by name, `policy` what it may do with objects of this process
+    (`Policy.public()` unless given).
 
     Raises `ValueError` for a URL that names nothing, `AuthenticationError` if one side does not
     believe the other to be who it should be, another `ConnectionError` if there is no session for

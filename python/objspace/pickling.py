@@ -11,11 +11,11 @@
 >>> list(again), list(numbers)
 ([2, 3, 4], [2, 3, 4])
 
-`dumps`, `loads`, `dump`, `load`, `Pickler` and `Unpickler` take what their namesakes in `pickle` take,
-and more. `loads` and `load` also read ordinary pickles.
+`dumps`, `loads`, `dump`, `load`, `Pickler` and `Unpickler` take what their namesakes in `pickle`
+take, and more. `loads` and `load` also read ordinary pickles.
 
-Loading a pickle runs code. This holds for every pickle, and all the more for one of running code: load
-only what you or someone you trust has written, and sign what travels (`key=`).
+Loading a pickle runs code. This holds for every pickle, and all the more for one of running code:
+load only what you or someone you trust has written, and sign what travels (`key=`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ from pickle import PickleError, PicklingError, UnpicklingError
 from typing import TYPE_CHECKING, Any, Literal
 
 from objspace._core import (
+    Continuation,
     Reducer,
+    capture,
     explain_failure,
     find_allowed,
     install,
     load_allowing,
     read_pickle,
     reduce_file,
+    run,
     uninstall,
     unwrap_pickle,
     wrap_pickle,
@@ -45,11 +48,13 @@ if TYPE_CHECKING:
     Code = Literal["auto", "reference", "value"]
 
 __all__ = [
+    "Continuation",
     "PickleError",
     "Pickler",
     "PicklingError",
     "Unpickler",
     "UnpicklingError",
+    "capture",
     "dump",
     "dumps",
     "install",
@@ -57,6 +62,7 @@ __all__ = [
     "loads",
     "register",
     "reopen_files",
+    "run",
     "uninstall",
 ]
 
@@ -68,9 +74,9 @@ class Pickler(_pickle.Pickler):
 
     `code` says how functions, classes and the code of frames travel: "auto", by reference (module,
     name and hash) where the loader of their module finds the same code, and by value otherwise;
-    "reference", by reference or not at all; "value", by value always. `key`, bytes, signs each
-    pickle with HMAC-SHA256. The other arguments are those of `pickle.Pickler`; the protocol is 5
-    unless given.
+    "reference", by reference or not at all; "value", by value always, but for functions, classes
+    and globals of installed modules. `key`, bytes, signs each pickle with HMAC-SHA256. The other
+    arguments are those of `pickle.Pickler`; the protocol is 5 unless given.
 
     What cannot be pickled raises `PicklingError`, with the path to it.
     """
@@ -95,7 +101,7 @@ class Pickler(_pickle.Pickler):
         )
         # A reducer that a subclass defines is asked first.
         self._reducer = Reducer(code, getattr(self, "reducer_override", None))
-        self.reducer_override = self._reducer
+        self.reducer_override = self._reducer  # type: ignore[method-assign]
 
     def dump(self, obj: Any, /) -> None:
         """Write one object."""
@@ -108,7 +114,7 @@ class Pickler(_pickle.Pickler):
         try:
             super().dump(obj)
         except Exception as error:
-            told = explain_failure(obj, self._reducer, error)
+            told = explain_failure(obj, self._reducer, error, getattr(self, "persistent_id", None))
             if told is error:
                 raise
             raise told from told.__cause__
@@ -293,9 +299,9 @@ def load(
 def reopen_files(newline: str | None = None) -> None:
     """Let regular files be pickled: they are opened again by their path, at the same position.
 
-    What was written is flushed first; a file that is written to is not emptied again. Pipes, sockets
-    and files without a name are still refused. Text files are opened with this `newline`, which cannot
-    be asked of an open file.
+    What was written is flushed first; a file that is written to is not emptied again. Pipes,
+    sockets and files without a name are still refused. Text files are opened with this `newline`,
+    which cannot be asked of an open file.
     """
 
     def reduce(file: Any) -> Any:

@@ -115,7 +115,13 @@ r = dd | {"b": 1}
 r = dq == collections.deque([1, 2]), collections.deque([1, 2]) == dq, dq < collections.deque([3])
 r = dq + collections.deque([1, 2])
 x = dq; x += [3]; r = dq
-r = list(dq), dq[0], len(dq), 1 in dq
+r = list(dq), dq[0], len(dq), 1 in dq, dq[-1], dq[-2]
+r = dq[-3]
+r = dq[2]
+dq[-1] = 5; r = dq
+dq[-3] = 5; r = dq
+del dq[-3]; r = dq
+del dq[-1]; r = dq
 r = c + collections.Counter("a")
 r = collections.Counter("a") + c
 r = c - collections.Counter("a"), c | collections.Counter("zz"), c & collections.Counter("ab")
@@ -127,6 +133,8 @@ r = cm["a"], dict(cm)
 r = d.keys() == {"a"}, {"a"} == d.keys(), d.keys() | {"b"}, {"b"} | d.keys(), d.keys() & {"a"}
 r = d.items() == {("a", 1)}, d.items() & {("a", 1)}, d.keys() == {"a": 2}.keys()
 r = d.items() == {"a": 1}.items(), d.items() <= {"a": 1, "b": []}.items(), {"a": 1}.items() == d.items()
+r = {"a": 1}.keys() <= s, s >= {1: 2}.keys(), {1: 2}.keys() < s, s == {1: 0, 2: 0}.keys()
+r = s & {1: 2}.keys(), {1: 2}.keys() & s, s - {1: 2}.keys(), {1: 2, 7: 8}.keys() - s
 r = list(d.values()), d.items()
 r = l.__add__([1]), xl.__add__([1]), xl.__eq__([1, 2]), xd.__or__({"q": 1}), xs.__and__({1})
 r = s.union({1, 9}), {1, 9}.union(s), s.issubset({1, 2, 3}), s.isdisjoint({9})
@@ -206,3 +214,23 @@ def test_the_same_where_the_objects_are_ours_and_the_code_is_theirs(link):
         if there != here
     ]
     assert wrong == []
+
+
+def test_a_number_on_the_right_of_a_sequence_is_asked_first_where_both_are_remote(link):
+    remote = link(
+        """
+        class Thing:
+            def __radd__(self, other): return ("radd", type(other).__name__)
+            def __rmul__(self, other): return ("rmul", type(other).__name__)
+        thing, items, data, pair = Thing(), [1], bytearray(b"x"), (1,)
+        class Words(list): pass
+        words = Words()
+        """
+    )
+    assert remote.items + remote.thing == ("radd", "list")
+    assert remote.data + remote.thing == ("radd", "bytearray")
+    assert remote.words + remote.thing == ("radd", "Words")
+    assert remote.items * remote.thing == ("rmul", "list")
+    assert remote.pair + remote.thing == ("radd", "tuple")
+    with pytest.raises(TypeError):
+        remote.items + remote.pair

@@ -137,7 +137,7 @@ def half_evaluated():
 
     a = [1, (yield log), 3, *((yield log) or ())]
     log.append(a)
-    log.append(show(1, (yield log), *[2, 3], key=(yield log), **{"other": (yield log)}))
+    log.append(show(1, (yield log), *[2, 3], key=(yield log), other=(yield log)))
     log.append(f"{(yield log)}-{1 + ((yield log) or 1)!r:>4}")
     table = {"k": 1}
     table["k"] += (yield log) or 5
@@ -230,7 +230,7 @@ def unbound():
     del late
     yield log
     try:
-        late  # noqa: B018
+        late
     except UnboundLocalError:
         log.append("unbound again")
     yield log
@@ -338,10 +338,24 @@ def own_generator():
 
 GENERATORS = {
     name: globals()[name]
-    for name in (
-        "loops handlers groups managers half_evaluated comprehensions closures delegation unbound "
-        "iterators matching arguments many_variables method decorated own_generator"
-    ).split()
+    for name in [
+        "loops",
+        "handlers",
+        "groups",
+        "managers",
+        "half_evaluated",
+        "comprehensions",
+        "closures",
+        "delegation",
+        "unbound",
+        "iterators",
+        "matching",
+        "arguments",
+        "many_variables",
+        "method",
+        "decorated",
+        "own_generator",
+    ]
 }
 
 
@@ -449,7 +463,13 @@ async def async_generator_run():
 
 COROUTINES = {
     name: globals()[name]
-    for name in "chain async_loops awaitables async_half_evaluated async_generator_run".split()
+    for name in [
+        "chain",
+        "async_loops",
+        "awaitables",
+        "async_half_evaluated",
+        "async_generator_run",
+    ]
 }
 PROGRAMS = GENERATORS | COROUTINES
 

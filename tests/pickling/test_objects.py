@@ -16,7 +16,6 @@ import traceback
 import types
 
 import pytest
-
 from objspace import pickling
 
 
@@ -712,6 +711,26 @@ def test_the_frame_of_a_class_body_and_of_a_module(python):
     )
     assert done.stderr == ""
     assert done.stdout == "1 True\n"
+
+
+def handling():
+    try:
+        raise ValueError("kept")
+    except ValueError as error:
+        entry = error.__traceback__
+        yield entry
+        yield entry.tb_frame.f_locals["entry"] is entry
+
+
+def test_the_frame_of_a_generator_is_its_own():
+    generator = handling()
+    entry = next(generator)
+    copy, traceback_of_copy = again([generator, entry])
+    assert traceback_of_copy.tb_frame is copy.gi_frame
+    assert next(copy) is True
+    frame = again(generator.gi_frame)
+    assert frame.f_locals["entry"].tb_frame is frame
+    generator.close()
 
 
 def test_a_generated_frame_cannot_be_given_variables_twice():

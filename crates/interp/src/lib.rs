@@ -4,11 +4,15 @@
 //! - [`type_hook`]: `type(proxy)` answers the type that the proxy stands for;
 //! - [`frames`]: frame and code objects for code that runs elsewhere;
 //! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together;
+//! - [`finish`]: a coroutine ends with a result that was computed elsewhere;
+//! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for;
 //! - [`still`]: the frames of tracebacks, read and made again;
 //! - [`observe`]: the instructions of code objects and the value stacks of frames that run;
 //! - [`lifetimes`]: being told when objects are gone;
 //! - [`clock`]: a cheap clock;
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for.
+//! - [`chain`]: running frames, captured and resumed;
+//! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together.
 //!
 //! Everything here works on raw pointers of `pyo3-ffi` and is `unsafe` where it takes one. Two
 //! rules hold for every such function and are not repeated: the calling thread is attached to the
@@ -36,7 +40,9 @@ mod verify;
 mod version;
 
 pub mod awaitable;
+pub mod chain;
 pub mod clock;
+pub mod finish;
 pub mod frames;
 pub mod lifetimes;
 pub mod lookahead;

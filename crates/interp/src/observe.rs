@@ -122,6 +122,43 @@ pub unsafe fn facts(code: *mut PyObject) -> CodeFacts {
     }
 }
 
+unsafe extern "C" {
+    /// Exported since 3.11, but not declared by `pyo3-ffi`.
+    fn PyCode_Addr2Location(
+        code: *mut PyObject,
+        offset: c_int,
+        line: *mut c_int,
+        column: *mut c_int,
+        end_line: *mut c_int,
+        end_column: *mut c_int,
+    ) -> c_int;
+}
+
+/// Where a unit of a code object is in the source: first line, last line, column and the column
+/// behind the end, in bytes. Zero for what is not known.
+///
+/// # Safety
+/// See the crate; `code` is a code object and has that unit.
+pub unsafe fn location(code: *mut PyObject, unit: u32) -> [u32; 4] {
+    let (mut line, mut column, mut end_line, mut end_column) = (0, 0, 0, 0);
+    // SAFETY: the caller's promise; an exception can only be one for lack of memory.
+    unsafe {
+        let offset = c_int::try_from(2 * u64::from(unit)).unwrap_or(0);
+        if PyCode_Addr2Location(
+            code,
+            offset,
+            &raw mut line,
+            &raw mut column,
+            &raw mut end_line,
+            &raw mut end_column,
+        ) == 0
+        {
+            pyo3_ffi::PyErr_Clear();
+        }
+    }
+    [line, end_line, column, end_column].map(|number| u32::try_from(number).unwrap_or(0))
+}
+
 /// A frame of Python code that runs or waits for one that it called. Two are equal if they are at
 /// the same address, which is used again when a frame is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,4 +350,47 @@ impl Extra {
         }
         true
     }
+}
+
+/// A trace function of C, as `PyEval_SetTrace` takes it.
+#[cfg(not(Py_3_12))]
+pub type TraceFunction =
+    unsafe extern "C" fn(*mut PyObject, *mut PyObject, c_int, *mut PyObject) -> c_int;
+
+/// The trace function of a thread and its object; borrowed.
+///
+/// # Safety
+/// See the crate; `thread` is a live thread state.
+#[cfg(not(Py_3_12))]
+pub unsafe fn trace_function(thread: *mut PyThreadState) -> (Option<TraceFunction>, *mut PyObject) {
+    // SAFETY: the caller's promise; the field is null or such a function.
+    unsafe {
+        let thread: *mut crate::layout::Thread = thread.cast();
+        let function = (*thread).trace_function;
+        let function = (!function.is_null())
+            .then(|| std::mem::transmute::<*const c_void, TraceFunction>(function));
+        (function, (*thread).trace_object)
+    }
+}
+
+/// Gives a thread a trace function. False: an exception is set.
+///
+/// # Safety
+/// See the crate; `thread` is a live thread state.
+#[cfg(not(Py_3_12))]
+pub unsafe fn set_trace_function(
+    thread: *mut PyThreadState,
+    function: Option<TraceFunction>,
+    object: *mut PyObject,
+) -> bool {
+    unsafe extern "C" {
+        /// Exported, as the public function for the calling thread is.
+        fn _PyEval_SetTrace(
+            thread: *mut PyThreadState,
+            function: Option<TraceFunction>,
+            object: *mut PyObject,
+        ) -> c_int;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { _PyEval_SetTrace(thread, function, object) == 0 }
 }

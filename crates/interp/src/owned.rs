@@ -9,6 +9,12 @@ use pyo3_ffi::{Py_DECREF, Py_INCREF, PyObject};
 #[derive(Debug)]
 pub struct Owned(NonNull<PyObject>);
 
+// SAFETY: a reference may go to another thread; whoever uses or drops it there holds the GIL, as all of
+// this crate asks.
+unsafe impl Send for Owned {}
+// SAFETY: as above.
+unsafe impl Sync for Owned {}
+
 impl Owned {
     /// Takes over a reference. `None`: a null pointer, so that a Python exception is set.
     ///

@@ -13,8 +13,8 @@ use pyo3_ffi::{
     PyThreadState_Get,
 };
 
-use crate::layout::{Code, Frame, FrameObject, OWNED_BY_FRAME_OBJECT};
-use crate::suspended::{Stage, generator_of, stage};
+use crate::layout::{Code, Frame, FrameObject, Generator, OWNED_BY_FRAME_OBJECT, SUSPENDED};
+use crate::suspended::{Kind, Stage, generator_of, stage};
 
 /// `CO_OPTIMIZED`: variables are slots of the frame.
 const OPTIMIZED: c_int = 1;
@@ -231,5 +231,38 @@ pub unsafe fn suspended_generator(frame: *mut PyObject) -> *mut PyObject {
         }
         Py_INCREF(generator);
         generator
+    }
+}
+
+/// The frame object of a generator, coroutine or asynchronous generator that is at rest, or that was made
+/// and waits for its state: a new reference. Null: an exception is set.
+///
+/// # Safety
+/// See the crate.
+pub unsafe fn frame_of(generator: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the struct is a generator's, as its type says. CPython makes no frame object for what
+    // counts as finished, so that what is still to be filled is shown as suspended meanwhile; the
+    // getter runs no code of the generator, and an audit hook sees a frame without variables.
+    unsafe {
+        let name = match Kind::of(generator) {
+            Some(Kind::Generator) => c"gi_frame",
+            Some(Kind::Coroutine) => c"cr_frame",
+            Some(Kind::AsyncGenerator) => c"ag_frame",
+            None => {
+                PyErr_SetString(PyExc_TypeError, c"only a generator has a frame".as_ptr());
+                return ptr::null_mut();
+            }
+        };
+        let struct_ = generator.cast::<Generator>();
+        let before = (*struct_).state;
+        let waits = stage(generator) == Stage::Unfinished;
+        if waits {
+            (*struct_).state = SUSPENDED;
+        }
+        let frame = pyo3_ffi::PyObject_GetAttrString(generator, name.as_ptr());
+        if waits {
+            (*struct_).state = before;
+        }
+        frame
     }
 }

@@ -36,7 +36,7 @@ unsafe extern "C" {
 
 /// `gi_frame_state` of an object that [`make`] has made and [`restore`] has not filled: finished, as
 /// far as CPython is concerned, but with a frame that is still to be cleared.
-const UNFINISHED: i8 = 3;
+pub(crate) const UNFINISHED: i8 = 3;
 const _: () = assert!(COMPLETED < UNFINISHED && UNFINISHED < CLEARED);
 
 /// The values of a state before those of the frame.
@@ -86,6 +86,7 @@ impl Kind {
         }
     }
 
+    /// The type of such objects.
     fn type_object(self) -> *mut PyTypeObject {
         match self {
             Self::Generator => &raw mut PyGen_Type,
@@ -93,6 +94,15 @@ impl Kind {
             Self::AsyncGenerator => &raw mut PyAsyncGen_Type,
         }
     }
+}
+
+/// Whether a call of the code makes a generator or the like, by its flags.
+///
+/// # Safety
+/// See the crate; it is a code object.
+pub(crate) unsafe fn begins(code: *const Code) -> bool {
+    // SAFETY: passed on.
+    unsafe { Kind::of_flags((*code).flags).is_some() }
 }
 
 /// Where a generator is in its life.
@@ -167,7 +177,7 @@ pub unsafe fn parts(generator: *mut PyObject) -> Parts {
     }
 }
 
-fn code_of(generator: &Generator) -> *mut Code {
+pub(crate) fn code_of(generator: &Generator) -> *mut Code {
     #[cfg(not(Py_3_12))]
     let code = generator.code;
     #[cfg(Py_3_12)]

@@ -384,6 +384,46 @@ impl Log {
         }
         Ok(counts)
     }
+
+    /// How many operations had an object of each type as their first operand, by the type's name.
+    ///
+    /// # Errors
+    /// The log cannot be read, or is damaged.
+    pub fn receiver_counts(&self) -> Result<HashMap<String, u64>, Error> {
+        let mut by_class: HashMap<u64, u64> = HashMap::new();
+        let mut scalars: HashMap<&'static str, u64> = HashMap::new();
+        for index in 0..self.blocks().len() {
+            let block = self.block(index)?;
+            for row in &block.operations {
+                match block.operands(row).first() {
+                    Some(&Value::Object(serial)) => match self.object(serial) {
+                        Ok(object) => *by_class.entry(object.class).or_default() += 1,
+                        Err(Error::Missing { .. }) => {}
+                        Err(error) => return Err(error),
+                    },
+                    Some(scalar) => {
+                        let name = match scalar {
+                            Value::Int(_) => "builtins.int",
+                            Value::Float(_) => "builtins.float",
+                            Value::True | Value::False => "builtins.bool",
+                            Value::None => "builtins.NoneType",
+                            _ => continue,
+                        };
+                        *scalars.entry(name).or_default() += 1;
+                    }
+                    None => {}
+                }
+            }
+        }
+        let mut counts: HashMap<String, u64> = HashMap::new();
+        for (class, count) in by_class {
+            *counts.entry(self.class_name(class)?).or_default() += count;
+        }
+        for (name, count) in scalars {
+            *counts.entry(name.to_owned()).or_default() += count;
+        }
+        Ok(counts)
+    }
 }
 
 /// A query made ready: names are looked up once.

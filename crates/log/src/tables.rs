@@ -238,11 +238,16 @@ impl Tables {
                     column: reader.small()?,
                     end_column: reader.small()?,
                 }),
-                THREAD => self.threads.push(ThreadInfo {
-                    index: reader.small()?,
-                    ident: reader.number()?,
-                    name: reader.string()?,
-                }),
+                THREAD => {
+                    let thread = ThreadInfo {
+                        index: reader.small()?,
+                        ident: reader.number()?,
+                        name: reader.string()?,
+                    };
+                    // A thread that had no name at first is told again.
+                    self.threads.retain(|known| known.index != thread.index);
+                    self.threads.push(thread);
+                }
                 TASK => self.tasks.push(Task {
                     serial: reader.number()?,
                     name: reader.string()?,

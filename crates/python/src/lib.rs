@@ -1,6 +1,7 @@
 //! The extension module `objspace._core`. This file only declares the module.
 
 mod convert;
+mod dump;
 mod pickling;
 mod proxy;
 mod remote;
@@ -14,6 +15,21 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::dump::reading::{
+        _dump_kinds, DumpLife, DumpLog, DumpObject, DumpOperation, DumpRef, DumpSite, DumpSpecial,
+    };
+    #[pymodule_export]
+    use crate::dump::watch::DumpWatcher;
+    #[pymodule_export]
+    use crate::dump::{_dump_abandon, _dump_flush, _dump_operations, _dump_start, _dump_stop};
+    #[cfg(not(Py_3_12))]
+    #[pymodule_export]
+    use crate::dump::{_dump_retrace, _dump_traced};
+    #[pymodule_export]
+    use crate::pickling::hop::{
+        coroutine_of, exported_to_peer, finish_coroutine, peer_may_everything, remote_kind,
+    };
+    #[pymodule_export]
     use crate::pickling::install::{install, uninstall};
     #[pymodule_export]
     use crate::pickling::objects::file::reduce_file;
@@ -25,7 +41,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::proxy::{
-        ProxyOperation, delegate, get_tproxy_controller, make_proxy, operation_table, tproxy,
+        ProxyOperation, delegate, get_tproxy_controller, install_type_hook, make_proxy,
+        operation_table, tproxy, type_hook_installed, uninstall_type_hook,
     };
     #[pymodule_export]
     use crate::remote::parts::_parts;
@@ -48,14 +65,15 @@ mod _core {
     #[pymodule_export]
     use crate::session::server::Server;
     #[pymodule_export]
-    use crate::session::{Session, pair, session_of, session_over_fds};
+    use crate::session::{Session, choose_event_loop, pair, session_of, session_over_fds};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         objspace_interp::supported().map_err(pyo3::exceptions::PyImportError::new_err)?;
-        crate::proxy::install_type_hook(module.py())?;
+        crate::proxy::install_unless_left_out(module.py())?;
         crate::proxy::remember_delegate(module)?;
         crate::pickling::register(module.py())?;
+        crate::pickling::frames::chain::export(module)?;
         let end_all_sessions = module.getattr("end_all_sessions")?;
         module
             .py()

@@ -190,6 +190,25 @@ def parser() -> Parser:
     debug.add_argument("url", metavar="URL", help="where the server listens")
     add_security(debug)
     debug.set_defaults(module="debug")
+
+    dump = commands.add_parser(
+        "dump",
+        help="record every operation of a program, and ask what happened",
+        description=(
+            "Records what a program does to its objects, operation by operation, into a log, and "
+            "answers questions about it."
+        ),
+        examples=[
+            ("objspace dump run app.py", "run a program under the recorder"),
+        ],
+    )
+    actions = dump.add_subparsers(
+        title="commands", dest="dump_command", metavar="COMMAND", parser_class=Parser
+    )
+    dump.set_defaults(module="dump", action=None, grammar=dump)
+    from objspace._cli import dump as dump_commands
+
+    dump_commands.add_run(actions)
     return top
 
 
@@ -254,6 +273,11 @@ def run(argv: Sequence[str]) -> int:
         if options.command is None:
             grammar.print_help(sys.stderr)
             return MISUSED
+        if options.module == "dump":
+            if options.action is None:
+                options.grammar.print_help(sys.stderr)
+                return MISUSED
+            return int(options.action(options))
         command = importlib.import_module(f"objspace._cli.{options.module}")
         code: int = command.run(options)
         return code

@@ -65,14 +65,18 @@ pub(crate) struct Code {
     pub(crate) adaptive: [u16; 1],
 }
 
-/// `PyThreadState`, up to its frames.
+/// `PyThreadState`, up to its stack of handled exceptions.
 #[repr(C)]
 pub(crate) struct Thread {
     before: [u8; 32],
     pub(crate) recursion_remaining: c_int,
     between: [u8; 20],
     pub(crate) cframe: *mut CFrame,
-    behind: [u8; 56],
+    profile_function: *const c_void,
+    pub(crate) trace_function: *const c_void,
+    profile_object: *mut PyObject,
+    pub(crate) trace_object: *mut PyObject,
+    behind: [u8; 24],
     pub(crate) exc_info: *mut Handled,
 }
 
@@ -495,6 +499,14 @@ pub const CHECKS: &[(&str, usize)] = &[
     ("FRAME_EXECUTING", EXECUTING as usize),
     ("FRAME_COMPLETED", COMPLETED as usize),
     ("FRAME_CLEARED", CLEARED as usize),
+    (
+        "offsetof(PyThreadState, c_tracefunc)",
+        offset_of!(Thread, trace_function),
+    ),
+    (
+        "offsetof(PyThreadState, c_traceobj)",
+        offset_of!(Thread, trace_object),
+    ),
     (
         "offsetof(PyFrameObject, f_trace_lines)",
         offset_of!(FrameObject, trace_lines),

@@ -212,7 +212,7 @@ pub(crate) fn find<'py>(
     let Some(rule) = rule() else {
         return found();
     };
-    let harmless = module == maker::MODULE
+    let harmless = (module == maker::MODULE && !name.contains('.'))
         || (matches!(module, "builtins" | "__builtin__") && BUILTINS.contains(&name))
         || (module == ITERATORS && !name.contains('.'))
         || HARMLESS.contains(&(module, name));

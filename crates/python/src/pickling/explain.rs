@@ -28,12 +28,17 @@ struct Step {
 /// Finds the object that cannot be pickled, and words the error.
 ///
 /// `error` is what the pickler raised. It is returned as it is where no reduction fails by itself.
-pub(crate) fn explain<'py>(root: &Bound<'py, PyAny>, pass: &Pass, error: PyErr) -> PyErr {
+pub(crate) fn explain<'py>(
+    root: &Bound<'py, PyAny>,
+    pass: &Pass,
+    persistent_id: Option<&Bound<'py, PyAny>>,
+    error: PyErr,
+) -> PyErr {
     let py = root.py();
     if !error.is_instance_of::<pyo3::exceptions::PyException>(py) {
         return error;
     }
-    match search(root, pass) {
+    match search(root, pass, persistent_id) {
         Ok(Some((path, object, cause))) => {
             let name = object
                 .get_type()
@@ -55,7 +60,11 @@ pub(crate) fn explain<'py>(root: &Bound<'py, PyAny>, pass: &Pass, error: PyErr) 
 
 type Found<'py> = (String, Bound<'py, PyAny>, PyErr);
 
-fn search<'py>(root: &Bound<'py, PyAny>, pass: &Pass) -> PyResult<Option<Found<'py>>> {
+fn search<'py>(
+    root: &Bound<'py, PyAny>,
+    pass: &Pass,
+    persistent_id: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Found<'py>>> {
     let mut steps = vec![Step {
         parent: None,
         label: String::new(),
@@ -72,6 +81,12 @@ fn search<'py>(root: &Bound<'py, PyAny>, pass: &Pass) -> PyResult<Option<Found<'
             return Ok(None);
         }
         alive.push(object.clone());
+        // What the pickler replaces by a name of its own is not taken apart.
+        if let Some(function) = persistent_id
+            && !function.call1((&object,))?.is_none()
+        {
+            continue;
+        }
         let children = match children(&object, pass) {
             Ok(children) => children,
             Err(cause) => return Ok(Some((path(&steps, step), object, cause))),

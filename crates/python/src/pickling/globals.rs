@@ -105,7 +105,40 @@ pub(crate) fn importable(dict: &Bound<'_, PyDict>, mode: CodeMode) -> PyResult<O
     }
     // Modules that the program made by itself have no spec.
     let spec = module.getattr(intern!(py, "__spec__"));
-    Ok(spec.is_ok_and(|spec| !spec.is_none()).then_some(name))
+    let has_spec = spec.is_ok_and(|spec| !spec.is_none());
+    let there = has_spec && (mode != CodeMode::Value || is_installed(&module)?);
+    Ok(there.then_some(name))
+}
+
+/// Whether a module is part of the interpreter or was installed into it, and so is there wherever the
+/// program runs; not so the modules of the program itself.
+pub(crate) fn is_installed(module: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static FOLDERS: PyOnceLock<Vec<String>> = PyOnceLock::new();
+    let py = module.py();
+    let folders = FOLDERS.get_or_try_init(py, || -> PyResult<_> {
+        let paths = py.import("sysconfig")?.call_method0("get_paths")?;
+        ["stdlib", "platstdlib", "purelib", "platlib"]
+            .into_iter()
+            .map(|name| Ok(format!("{}/", paths.get_item(name)?.extract::<String>()?)))
+            .collect()
+    })?;
+    let Ok(spec) = module.getattr(intern!(py, "__spec__")) else {
+        return Ok(false);
+    };
+    if spec.is_none() {
+        return Ok(false);
+    }
+    let name: String = spec.getattr(intern!(py, "name"))?.extract()?;
+    if name == "objspace" || name.starts_with("objspace.") {
+        return Ok(true);
+    }
+    let origin = spec.getattr(intern!(py, "origin"))?.extract::<String>();
+    Ok(origin.map_or(true, |origin| {
+        matches!(&*origin, "built-in" | "frozen")
+            || folders
+                .iter()
+                .any(|folder| origin.starts_with(folder.as_str()))
+    }))
 }
 
 fn module_name(dict: &Bound<'_, PyDict>) -> PyResult<Option<String>> {

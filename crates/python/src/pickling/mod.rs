@@ -14,6 +14,7 @@
 //! | `allow` | what a pickle may name while it is loaded |
 //! | `explain` | the path to the object that could not be pickled |
 //! | `install` | the same for plain `pickle` and `copy` |
+//! | `hop` | what moving a coroutine asks of sessions and frames |
 //! | `frames/` | suspended and running frames |
 
 pub(crate) mod allow;
@@ -22,6 +23,7 @@ pub(crate) mod errors;
 pub(crate) mod explain;
 pub(crate) mod frames;
 pub(crate) mod globals;
+pub(crate) mod hop;
 pub(crate) mod install;
 pub(crate) mod maker;
 pub(crate) mod objects;

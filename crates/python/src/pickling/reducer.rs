@@ -81,6 +81,7 @@ impl Reducer {
 
     /// Before a pickler writes the next object.
     fn begin(&self) {
+        self.pass.frames.clear();
         self.pass
             .linked
             .lock()

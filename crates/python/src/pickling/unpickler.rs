@@ -157,15 +157,17 @@ pub(crate) fn find_allowed<'py>(
 
 /// The error to raise for one that a pickler has raised: with the path to what it failed on.
 #[pyfunction]
+#[pyo3(signature = (object, reducer, error, persistent_id = None))]
 pub(crate) fn explain_failure<'py>(
     py: Python<'py>,
     object: &Bound<'py, PyAny>,
     reducer: &Bound<'py, Reducer>,
     error: &Bound<'py, PyAny>,
+    persistent_id: Option<Bound<'py, PyAny>>,
 ) -> Bound<'py, PyAny> {
     let error = PyErr::from_value(error.clone());
     let pass = reducer.get().again();
-    explain::explain(object, &pass, error)
+    explain::explain(object, &pass, persistent_id.as_ref(), error)
         .into_value(py)
         .into_bound(py)
         .into_any()

@@ -26,8 +26,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::object::{Object, Payload, declared_type, is_proxy, operate, settled};
-use super::perform::count;
-use super::{heap, json, slots};
+use super::perform::{count, not_implemented};
+use super::{bypass, heap, json, slots};
 
 type Class = *mut ffi::PyTypeObject;
 
@@ -573,33 +573,57 @@ unsafe fn unbound(
         };
         let result = match (text, rest) {
             // What `super().__setattr__` of a class ends in: a proxy has no other attributes.
-            ("__getattribute__", &[name]) if of_object && kwnames.is_null() => {
-                Some(slots::get_attribute(proxy, name))
-            }
-            ("__setattr__", &[name, value]) if of_object && kwnames.is_null() => {
-                Some(none(slots::set_attribute(proxy, name, value)))
-            }
-            ("__delattr__", &[name]) if of_object && kwnames.is_null() => {
-                Some(none(slots::set_attribute(proxy, name, ptr::null_mut())))
+            ("__getattribute__" | "__setattr__" | "__delattr__", _)
+                if of_object && kwnames.is_null() && rest.len() == attribute_arguments(text) =>
+            {
+                let operation = || match (text, rest) {
+                    ("__getattribute__", &[name]) => slots::get_attribute(proxy, name),
+                    ("__delattr__", &[name]) => {
+                        none(slots::set_attribute(proxy, name, ptr::null_mut()))
+                    }
+                    (_, &[name, value]) => none(slots::set_attribute(proxy, name, value)),
+                    _ => not_implemented(),
+                };
+                Some(if is_method(declared, name, descriptor) {
+                    operation()
+                } else {
+                    bypass::around(proxy, operation)
+                })
             }
             _ if ffi::PyType_IsSubtype(declared.cast(), class) == 0 => None,
             _ => {
                 // Only if the method is not overridden between here and the proxied type.
-                let kind = &raw mut ffi::PyType_Type;
-                let found = match (*kind).tp_getattro {
-                    Some(get) => get(declared, name),
-                    None => ptr::null_mut(),
-                };
-                if found.is_null() {
-                    ffi::PyErr_Clear();
-                }
-                let same = ptr::eq(found, descriptor);
-                ffi::Py_XDECREF(found);
-                same.then(|| forward(proxy, text, name, rest, kwnames))
+                is_method(declared, name, descriptor)
+                    .then(|| forward(proxy, text, name, rest, kwnames))
             }
         };
         ffi::Py_DECREF(declared);
         result
+    }
+}
+
+/// How many arguments a method of attributes takes: a name, and what is assigned.
+fn attribute_arguments(method: &str) -> usize {
+    if method == "__setattr__" { 2 } else { 1 }
+}
+/// Whether `descriptor` is what `declared` has by that name.
+///
+/// # Safety
+/// Attached, with live objects; `declared` is a type.
+unsafe fn is_method(declared: Object, name: Object, descriptor: Object) -> bool {
+    // SAFETY: as the caller says; what is found is owned here.
+    unsafe {
+        let kind = &raw mut ffi::PyType_Type;
+        let found = match (*kind).tp_getattro {
+            Some(get) => get(declared, name),
+            None => ptr::null_mut(),
+        };
+        if found.is_null() {
+            ffi::PyErr_Clear();
+        }
+        let same = ptr::eq(found, descriptor);
+        ffi::Py_XDECREF(found);
+        same
     }
 }
 

@@ -8,7 +8,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::object::{Keywords, Native, Object};
+use super::bypass;
+use super::object::{Keywords, Native, Object, Payload, is_proxy};
 use super::perform::perform;
 use super::tputil::ProxyOperation;
 
@@ -56,12 +57,39 @@ pub(super) unsafe fn forwarded(
 ) -> Object {
     // SAFETY: as the caller says; the result is owned here.
     unsafe {
-        let result = perform(target, op, args, kwnames);
+        let result = if bypass::taken(proxy, op) {
+            bypass::perform_around(target, op, args)
+        } else {
+            perform(target, op, args, kwnames)
+        };
         if result == target {
             ffi::Py_DECREF(result);
             return ffi::Py_NewRef(proxy);
         }
         result
+    }
+}
+
+/// What `ask` says of the object behind a proxy that only delegates, where a result in terms of C
+/// saves making an object; `None` for every other proxy, and for a proxy of a proxy.
+///
+/// It counts nothing against the limit of recursion: for operations only whose implementations do, or
+/// that cannot lead back to the proxy without one that does.
+///
+/// # Safety
+/// Attached; `proxy` is a live proxy. `ask` gets a live object.
+#[inline]
+pub(super) unsafe fn directly<T>(proxy: Object, ask: impl FnOnce(Object) -> T) -> Option<T> {
+    // SAFETY: as the caller says. The object is held meanwhile, in which the proxy may be cleared.
+    unsafe {
+        let target = Payload::delegate_of(proxy)?;
+        if is_proxy(target) {
+            return None;
+        }
+        ffi::Py_INCREF(target);
+        let answer = ask(target);
+        ffi::Py_DECREF(target);
+        Some(answer)
     }
 }
 

@@ -9,18 +9,17 @@ use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 
-use objspace_interp::type_hook::{self, Answer};
 use objspace_proto::Op;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+use super::bypass;
 use super::delegation::{DELEGATE, forwarded};
 use super::perform::perform;
 use super::table::{OpSet, opname};
 use super::types;
-use crate::remote::class::visible_metaclass;
 
 /// A pointer to a Python object, as slots take and return it.
 pub(super) type Object = *mut ffi::PyObject;
@@ -115,6 +114,20 @@ impl Payload {
     pub(super) fn has(&self, op: Op) -> bool {
         // SAFETY: set when the proxy was made, to a set that is never freed.
         unsafe { self.present.as_ref() }.is_none_or(|present| present.contains(op))
+    }
+
+    /// The object behind `proxy` if that only delegates; borrowed.
+    ///
+    /// # Safety
+    /// Attached, and `proxy` is a live proxy.
+    #[inline]
+    pub(super) unsafe fn delegate_of(proxy: Object) -> Option<Object> {
+        // SAFETY: as the caller says.
+        unsafe {
+            let payload = Self::of(proxy);
+            let delegates = ptr::eq((*payload).native, &raw const DELEGATE);
+            (delegates && !(*payload).controller.is_null()).then_some((*payload).controller)
+        }
     }
 
     /// Whether the type of the proxy is yet to be found out.
@@ -537,6 +550,8 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
         let result = if delegates {
             forwarded(proxy, controller, op, args, kwnames)
         } else if native.is_null() {
+            // There is nothing to go around before a controller that is handed the operation itself.
+            let _ = bypass::taken(proxy, op);
             call_controller(controller, op, args, kwnames)
         } else {
             Python::attach_unchecked(|py| {
@@ -665,48 +680,5 @@ pub(super) unsafe fn settled(object: Object) -> Object {
             let proxy = ProxyRef(Bound::from_borrowed_ptr(py, object));
             guarded(py, || Ok(proxy.resolved(py)?.into_ptr()))
         })
-    }
-}
-
-/// What the hook of `type(x)` asks of every object: the declared type of a proxy.
-unsafe fn classify(object: *mut ffi::PyObject) -> Answer {
-    // SAFETY: the interpreter calls `type(x)` attached, with a live object, which keeps its declared
-    // type alive.
-    unsafe {
-        let payload = Payload::find(object);
-        if payload.is_null() {
-            // The twin of a remote class shows another metaclass than it has; any class whose
-            // metaclass is `type` itself is none.
-            if ffi::PyType_Check(object) == 0 || ffi::Py_TYPE(object) == &raw mut ffi::PyType_Type {
-                return Answer::NotAProxy;
-            }
-            let class = Bound::from_borrowed_ptr(Python::assume_attached(), object);
-            let visible = class.cast::<PyType>().ok().and_then(visible_metaclass);
-            return visible.map_or(Answer::NotAProxy, |visible| {
-                Answer::New(visible.into_ptr().cast())
-            });
-        }
-        if !(*payload).is_deferred() {
-            return Answer::Borrowed((*payload).declared.cast());
-        }
-        let found = declared_type(object);
-        if found.is_null() {
-            Answer::Failed
-        } else {
-            Answer::New(found.cast())
-        }
-    }
-}
-
-/// Makes `type(proxy)` answer the declared type, unless `OBJSPACE_TYPE_HOOK=0`.
-pub(crate) fn install_type_hook(py: Python<'_>) -> PyResult<()> {
-    if std::env::var_os("OBJSPACE_TYPE_HOOK").is_some_and(|value| value == "0") {
-        return Ok(());
-    }
-    // SAFETY: attached; `classify` tells the truth about its references.
-    if unsafe { type_hook::install(classify, dealloc_proxy) } == 0 {
-        Ok(())
-    } else {
-        Err(PyErr::fetch(py))
     }
 }

@@ -55,12 +55,7 @@ pub(super) unsafe fn perform(target: Object, op: Op, args: &[Object], kwnames: O
             (Op::NEXT, []) => next(target),
             (Op::BUFFER, _) => ffi::PyMemoryView_FromObject(target),
             (_, &[other]) if comparison(op).is_some() => {
-                let how = comparison(op).unwrap_or(ffi::Py_EQ);
-                match (*ffi::Py_TYPE(target)).tp_richcompare {
-                    _ if is_proxy(other) => ffi::PyObject_RichCompare(target, other, how),
-                    Some(compare) => compare(target, other, how),
-                    None => not_implemented(),
-                }
+                compared(target, other, comparison(op).unwrap_or(ffi::Py_EQ))
             }
             (_, &[other]) if is_proxy(other) && arithmetic(op).is_some() => match arithmetic(op) {
                 Some((operator, false)) => operator(target, other),
@@ -68,6 +63,21 @@ pub(super) unsafe fn perform(target: Object, op: Op, args: &[Object], kwnames: O
                 None => not_implemented(),
             },
             _ => special(target, op, args, kwnames),
+        }
+    }
+}
+
+/// The comparison of a real object with another one, in one direction.
+///
+/// # Safety
+/// Attached, with live objects; `target` is no proxy.
+pub(super) unsafe fn compared(target: Object, other: Object, how: c_int) -> Object {
+    // SAFETY: as the caller says; the slot is of the object's own type.
+    unsafe {
+        match (*ffi::Py_TYPE(target)).tp_richcompare {
+            _ if is_proxy(other) => ffi::PyObject_RichCompare(target, other, how),
+            Some(compare) => compare(target, other, how),
+            None => not_implemented(),
         }
     }
 }

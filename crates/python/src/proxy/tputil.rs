@@ -6,10 +6,10 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
-use super::delegation;
 use super::object::{Keywords, Native, as_proxy, dict, new_proxy};
 use super::perform::perform;
 use super::table::opname;
+use super::{bypass, delegation};
 
 /// An object that is `type` in every respect but its behaviour: each operation on it calls
 /// `controller(opname, *args, **kwargs)`.
@@ -170,6 +170,7 @@ fn operate<'py>(
     args: &[Bound<'py, PyAny>],
     keywords: &Keywords<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let around = bypass::taken(proxy.as_ptr(), op).then_some(op);
     let delegation = controller.cast::<Delegation>().map_err(|_| broken())?.get();
     // SAFETY: the name lives for ever.
     let opname = unsafe { Bound::from_borrowed_ptr(py, opname(op)) }.cast_into::<PyString>()?;
@@ -183,6 +184,7 @@ fn operate<'py>(
             Some(dict(py, keywords)?.unbind())
         },
         obj: delegation.obj.as_ref().map(|obj| obj.clone_ref(py)),
+        around,
     };
     let result = delegation
         .controller
@@ -219,6 +221,8 @@ pub(crate) struct ProxyOperation {
     /// Made when first looked at: most operations have none.
     kwargs: Option<Py<PyDict>>,
     obj: Option<Py<PyAny>>,
+    /// The operation, if it goes around the methods of the object's class.
+    around: Option<Op>,
 }
 
 #[pymethods]
@@ -251,7 +255,7 @@ impl ProxyOperation {
     pub(super) fn delegate<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         // Nothing stays borrowed while other code runs, which may look at the operation again.
-        let (proxy, opname, args, kwargs, obj) = {
+        let (proxy, opname, args, kwargs, obj, around) = {
             let this = slf.borrow();
             let Some(obj) = this.obj.as_ref().map(|obj| obj.bind(py).clone()) else {
                 return Err(PyTypeError::new_err(
@@ -264,6 +268,7 @@ impl ProxyOperation {
                 this.args.bind(py).clone(),
                 this.kwargs.as_ref().map(|kwargs| kwargs.bind(py).clone()),
                 obj,
+                this.around,
             )
         };
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
@@ -275,7 +280,11 @@ impl ProxyOperation {
                     let first: *const *mut ffi::PyObject =
                         (&raw const (*args.as_ptr().cast::<ffi::PyTupleObject>()).ob_item).cast();
                     let values = std::slice::from_raw_parts(first, len);
-                    let result = perform(obj.as_ptr(), op, values, std::ptr::null_mut());
+                    let result = if around == Some(op) {
+                        bypass::perform_around(obj.as_ptr(), op, values)
+                    } else {
+                        perform(obj.as_ptr(), op, values, std::ptr::null_mut())
+                    };
                     Bound::from_owned_ptr_or_err(py, result)?
                 }
             }

@@ -11,10 +11,11 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PySlice, PyString, PyType};
 
+use super::awaitable;
 use super::class::{self, statics};
 use super::contents::{self, Part};
 use super::dict_view;
-use super::operand::{builtin_hash, operand, reflected};
+use super::operand::{builtin_hash, native_method, operand, reflected};
 use crate::proxy::{self, Native, ProxyRef};
 use crate::session::connection::Connection;
 
@@ -26,6 +27,7 @@ pub(crate) struct Remote {
     kind: Kind,
     iterated: Mutex<Option<Iterated>>,
     merge: Mutex<Option<dict_view::Merge>>,
+    driver: awaitable::Driver,
 }
 
 /// The last snapshot that was iterated over: C code that turns an iterable into a list asks for its
@@ -44,6 +46,7 @@ impl Remote {
             kind,
             iterated: Mutex::new(None),
             merge: Mutex::new(None),
+            driver: awaitable::Driver::default(),
         }
     }
 
@@ -86,6 +89,10 @@ impl Remote {
         let (value, rest) = merge.take(key)?;
         self.begin_merge(rest);
         Some(value.into_bound(key.py()))
+    }
+
+    pub(crate) fn driver(&self) -> &awaitable::Driver {
+        &self.driver
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -272,6 +279,11 @@ fn operate<'py>(
                 return py.import("builtins")?.call_method1("reversed", (contents,));
             }
         }
+        Op::AWAIT | Op::AITER | Op::ANEXT | Op::AENTER | Op::AEXIT => {
+            if let Some(answer) = awaitable::operate(proxy, remote, op, args)? {
+                return Ok(answer);
+            }
+        }
         Op::GETITEM => {
             if let [key] = args {
                 if let Some(item) = remote.merged(key) {
@@ -332,6 +344,9 @@ fn getattr<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     if let Some(fact) = class_fact(py, proxy, remote, name)? {
         return Ok(fact);
+    }
+    if let Some(method) = awaitable::attribute(proxy, remote, name)? {
+        return Ok(method);
     }
     let makes_view =
         dict_view::part_of(name.to_str()?).is_some() && contents::is_plain_dict(proxy, remote)?;
@@ -406,9 +421,18 @@ fn compare<'py>(
             there.is_some_and(|other| Arc::ptr_eq(&other.get().connection, &remote.connection));
         if !both_there {
             let contents = snapshot(py, remote)?;
-            return contents
+            let other = operand(other)?;
+            let answer = contents
                 .get_type()
-                .call_method1(name, (&contents, operand(other)?));
+                .call_method1(name, (&contents, &other))?;
+            // A view of a dict knows sets, and a set does not know views.
+            if answer.is(py.NotImplemented())
+                && let Some(name) = swapped(op)
+                && let Some(method) = native_method(&other, name)?
+            {
+                return method.call1((other, contents));
+            }
+            return Ok(answer);
         }
     } else if default_special(proxy, name)? {
         return Ok(py.NotImplemented().into_bound(py));

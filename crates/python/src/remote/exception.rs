@@ -22,7 +22,7 @@ use pyo3::exceptions::{
     PyUnicodeDecodeError, PyUnicodeEncodeError, PyUnicodeTranslateError, PyValueError,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTraceback, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTraceback, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
 
 use super::class::{is_remote, statics};
@@ -563,10 +563,15 @@ impl<'py> Built<'py> {
         node: &Bound<'py, PyTuple>,
     ) -> PyResult<()> {
         let py = node.py();
+        if exception.is_instance_of::<PyStopIteration>() {
+            // Made without `__init__`, it has no value at all, which the interpreter does not expect.
+            set_value(exception, &py.None().into_bound(py))?;
+        }
         for item in node.get_item(node::FIELDS)?.cast_into::<PyTuple>()? {
             let (name, value): (String, Bound<'py, PyAny>) = item.extract()?;
             for (class, known) in builtin_fields(exception) {
                 if known == name
+                    && is_sound(exception, &name, &value)
                     && let Some(descriptor) = class.bind(py).getattr_opt(known)?
                 {
                     descriptor.call_method1(intern!(py, "__set__"), (exception, &value))?;
@@ -644,6 +649,32 @@ impl<'py> Built<'py> {
         // After the cause, which sets it.
         write("__suppress_context__", &node.get_item(node::SUPPRESS)?)?;
         set_traceback(exception, traceback::build(py, &entries, access, label)?)
+    }
+}
+
+fn set_value(exception: &Bound<'_, PyBaseException>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = exception.py();
+    PyStopIteration::type_object(py)
+        .getattr(intern!(py, "value"))?
+        .call_method1(intern!(py, "__set__"), (exception, value))
+        .map(drop)
+}
+
+/// Whether a field may have that value. `str()` of a `UnicodeError` trusts that its object is of the
+/// right type and its start not negative, which its constructor has checked and assignment does not.
+fn is_sound(exception: &Bound<'_, PyBaseException>, name: &str, value: &Bound<'_, PyAny>) -> bool {
+    let decoding = exception.is_instance_of::<PyUnicodeDecodeError>();
+    if !decoding
+        && !exception.is_instance_of::<PyUnicodeEncodeError>()
+        && !exception.is_instance_of::<PyUnicodeTranslateError>()
+    {
+        return true;
+    }
+    match name {
+        "object" if decoding => value.is_exact_instance_of::<PyBytes>(),
+        "object" => value.is_exact_instance_of::<PyString>(),
+        "start" | "end" => value.extract::<isize>().map_or(true, |index| index >= 0),
+        _ => true,
     }
 }
 

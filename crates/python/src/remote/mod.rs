@@ -1,6 +1,7 @@
 //! Remote objects: what they do with operations, and what is made here of what arrives: classes
 //! from shapes, exceptions, tracebacks.
 
+pub(crate) mod awaitable;
 pub(crate) mod class;
 pub(crate) mod class_access;
 pub(crate) mod contents;

@@ -97,21 +97,32 @@ pub(crate) fn reflected<'py>(
     name: &str,
     other: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if proxy::as_proxy(other).is_some() {
-        return Ok(None);
-    }
-    let kind = statics::true_type(other);
-    let Some(method) = statics::lookup(&kind, PyString::new(other.py(), name).as_any())? else {
+    let Some(method) = native_method(other, name)? else {
         return Ok(None);
     };
-    if !is_native(&method) || !is_container(&native_base(&kind)?)? {
-        return Ok(None);
-    }
     let copy = operand(proxy)?;
     if copy.is(proxy) {
         return Ok(None);
     }
     method.call1((other, copy)).map(Some)
+}
+
+/// The method `name` of a container of this process, if it is one of C.
+pub(crate) fn native_method<'py>(
+    other: &Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if proxy::as_proxy(other).is_some() {
+        return Ok(None);
+    }
+    let kind = statics::true_type(other);
+    let found = statics::lookup(&kind, PyString::new(other.py(), name).as_any())?;
+    match found {
+        Some(method) if is_native(&method) && is_container(&native_base(&kind)?)? => {
+            Ok(Some(method))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The hash of a remote object whose class inherits that of a built-in immutable type: hashes of text

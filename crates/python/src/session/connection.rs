@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     debugging: AtomicBool,
     /// The server is closing: calls that run may finish, new ones are refused.
     turned_away: AtomicBool,
+    /// The event loop that performs what the peer awaits, if one was chosen.
+    event_loop: OnceLock<Py<PyAny>>,
 }
 
 /// Classes of the peer that have a local twin.
@@ -50,6 +52,8 @@ struct Classes {
     by_class: HashMap<usize, ImportId>,
     /// Classes of the peer that a thread is making now.
     making: HashMap<ImportId, ThreadId>,
+    /// Classes whose shape could not be built, and why.
+    refused: HashMap<ImportId, String>,
     /// Classes of this side whose shape a thread is writing, so that a cycle ends. Another thread
     /// writes it as well: it must not mention the class before its shape is sent.
     describing: Vec<(usize, ThreadId)>,
@@ -87,6 +91,7 @@ impl Connection {
             host,
             debugging: AtomicBool::new(false),
             turned_away: AtomicBool::new(false),
+            event_loop: OnceLock::new(),
         })
     }
 
@@ -144,6 +149,15 @@ impl Connection {
 
     pub(crate) fn turns_away(&self) -> bool {
         self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Lets `event_loop` perform what the peer awaits. The first choice stays.
+    pub(crate) fn choose_event_loop(&self, event_loop: &Bound<'_, PyAny>) {
+        let _ = self.event_loop.set(event_loop.clone().unbind());
+    }
+
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.event_loop.get().map(|chosen| chosen.bind(py).clone())
     }
 
     pub(crate) fn names(&self) -> &Py<PyAny> {
@@ -287,7 +301,7 @@ impl Connection {
         answer.map(|answer| self.result(py, answer)).transpose()
     }
 
-    fn result<'py>(
+    pub(crate) fn result<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
         answer: Answer,
@@ -386,6 +400,12 @@ impl Connection {
         if let Some(class) = self.classes().by_import.get(&id) {
             return Ok(class.bind(py).clone());
         }
+        if let Some(error) = self.classes().refused.get(&id) {
+            return Err(PyTypeError::new_err(format!(
+                "a class of {} has no counterpart here: {error}",
+                self.peer()
+            )));
+        }
         let this_thread = std::thread::current().id();
         let (shape, end) = {
             let mut state = self.link.state();
@@ -411,15 +431,23 @@ impl Connection {
             )));
         };
         self.classes().making.insert(id, this_thread);
-        let made = self.make_class(py, id, shape);
+        let built = self.build_class(py, id, shape);
+        let failure = built
+            .as_ref()
+            .err()
+            .filter(|error| !error.is_instance_of::<errors::ConnectionLost>(py))
+            .map(ToString::to_string);
         let mut classes = self.classes();
         classes.making.remove(&id);
-        if let Ok(class) = &made {
+        if let Ok(class) = &built {
             classes.by_class.insert(class.as_ptr() as usize, id);
             classes.by_import.insert(id, class.clone().unbind());
+        } else if let Some(failure) = failure {
+            // The shape comes once: who meets the class again is told what was wrong with it.
+            classes.refused.insert(id, failure);
         }
         drop(classes);
-        made
+        built
     }
 
     /// Waits for the class that another thread is making.
@@ -436,7 +464,7 @@ impl Connection {
         self.class_of(py, id)
     }
 
-    fn make_class<'py>(
+    fn build_class<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
         id: ImportId,

@@ -1,5 +1,6 @@
 //! Sessions: connecting, listening, serving, and the `Session` object that Python sees.
 
+pub(crate) mod awaiting;
 pub(crate) mod connection;
 pub(crate) mod deadline;
 pub(crate) mod errors;
@@ -42,6 +43,10 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn of(connection: Arc<Connection>) -> Self {
         Self { connection }
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// Wraps a stream; worker threads serve the peer from now on.
@@ -97,7 +102,11 @@ fn open(
     });
     let link = Link::new(engine, Deframer::new(&limits), channel, peer);
     let names = names.unwrap_or_else(|| PyDict::new(py).into_any());
-    Connection::new(link, policy, names.unbind(), host)
+    let connection = Connection::new(link, policy, names.unbind(), host);
+    if let Ok(Some(event_loop)) = awaiting::running_loop(py) {
+        connection.choose_event_loop(&event_loop);
+    }
+    connection
 }
 
 /// Serves a connection by threads of its own.
@@ -342,6 +351,12 @@ pub(crate) fn session_of(remote: &Bound<'_, PyAny>) -> PyResult<Session> {
         "session_of() takes a RemoteView or a remote object, not a local '{}' object",
         remote.get_type().name()?
     )))
+}
+
+/// Lets `event_loop` perform what the other side of a view's session awaits.
+#[pyfunction]
+pub(crate) fn choose_event_loop(view: &RemoteView, event_loop: &Bound<'_, PyAny>) {
+    view.connection().choose_event_loop(event_loop);
 }
 
 /// What a URL names; `ValueError` with what would do.

@@ -29,6 +29,8 @@ pub(super) struct Reception {
     pub(super) address: String,
     pub(super) started: Instant,
     pub(super) last_error: Mutex<Option<LastError>>,
+    /// The event loop that ran where the server was made.
+    event_loop: Option<Py<PyAny>>,
     /// Ends the wait for the next connection.
     pub(super) waker: Waker,
     guests: Mutex<Guests>,
@@ -106,6 +108,7 @@ impl Reception {
         handshake_timeout: Duration,
         operators: Operators,
         address: String,
+        event_loop: Option<Py<PyAny>>,
     ) -> PyResult<Arc<Self>> {
         Ok(Arc::new(Self {
             names,
@@ -118,6 +121,7 @@ impl Reception {
             address,
             started: Instant::now(),
             last_error: Mutex::new(None),
+            event_loop,
             waker: Waker::new()?,
             guests: Mutex::default(),
         }))
@@ -245,6 +249,9 @@ impl Reception {
                 ..self.options.clone()
             },
         );
+        if let Some(event_loop) = &self.event_loop {
+            connection.choose_event_loop(event_loop.bind(py));
+        }
         let mut guests = self.guests();
         if guests.closing {
             drop(guests);

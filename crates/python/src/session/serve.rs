@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use objspace_proto::{
-    FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
+    AnswerId, FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
 };
 use pyo3::exceptions::{PyConnectionRefusedError, PyPermissionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
+use super::awaiting;
 use super::connection::Connection;
 use super::deadline;
 use super::errors::{self, ObjectNotFound};
@@ -20,6 +21,7 @@ use super::perform::{Arguments, perform};
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
+use crate::pickling::hop;
 use crate::remote::{class, contents, traceback};
 
 /// Performs a request and replies to it. A failure of any kind fails that request only.
@@ -39,33 +41,67 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
         state.weight = state.weight.saturating_sub(weight);
     }
     let deadline = limited.and_then(|_| connection.link.state().deadlines.remove(&answer));
-    let (outcome, (payload, alive)) = {
-        // Also while an error is described: that may run code of the other side.
-        let _running = threads::enter(LogicalThread(thread), &connection.link, answer, deadline);
-        let result = match request {
-            request if deadline.is_some_and(|until| until <= Instant::now()) => {
-                connection.finish_reading(request.into_payload(), Some(0));
-                Err(deadline::too_late())
-            }
-            request if connection.turns_away() && request.parent().is_none() => {
-                connection.finish_reading(request.into_payload(), Some(0));
-                Err(PyConnectionRefusedError::new_err(
-                    "the server is closing and takes no further calls",
-                ))
-            }
-            Request::Call(call) => run_call(py, connection, call),
-            Request::Fetch(fetch) => run_fetch(py, connection, fetch),
-        };
-        match result {
-            Ok(prepared) => (Outcome::Value, prepared),
-            Err(error) => {
-                if !debugging {
-                    operator::note(py, connection, &error);
-                }
-                (Outcome::Error, error_payload(py, connection, error))
-            }
+    // Also while an error is described: that may run code of the other side.
+    let running = threads::enter(LogicalThread(thread), &connection.link, answer, deadline);
+    let result = match request {
+        request if deadline.is_some_and(|until| until <= Instant::now()) => {
+            connection.finish_reading(request.into_payload(), Some(0));
+            Err(deadline::too_late())
         }
+        request if connection.turns_away() && request.parent().is_none() => {
+            connection.finish_reading(request.into_payload(), Some(0));
+            Err(PyConnectionRefusedError::new_err(
+                "the server is closing and takes no further calls",
+            ))
+        }
+        Request::Call(call) if call.op == Op::AWAIT => match run_await(py, connection, call) {
+            Ok(None) => return,
+            Ok(Some(prepared)) => Ok(prepared),
+            Err(error) => Err(error),
+        },
+        Request::Call(call) => run_call(py, connection, call),
+        Request::Fetch(fetch) => run_fetch(py, connection, fetch),
     };
+    let result = described(py, connection, result, !debugging);
+    drop(running);
+    reply(py, connection, answer, result);
+}
+
+/// Replies to a request that was performed elsewhere.
+pub(crate) fn respond(
+    py: Python<'_>,
+    connection: &Arc<Connection>,
+    answer: AnswerId,
+    result: PyResult<Prepared>,
+) {
+    let result = described(py, connection, result, true);
+    reply(py, connection, answer, result);
+}
+
+/// `note`: an error is one of the served program, which may be debugged later.
+fn described(
+    py: Python<'_>,
+    connection: &Arc<Connection>,
+    result: PyResult<Prepared>,
+    note: bool,
+) -> (Outcome, Prepared) {
+    match result {
+        Ok(prepared) => (Outcome::Value, prepared),
+        Err(error) => {
+            if note {
+                operator::note(py, connection, &error);
+            }
+            (Outcome::Error, error_payload(py, connection, error))
+        }
+    }
+}
+
+fn reply(
+    py: Python<'_>,
+    connection: &Arc<Connection>,
+    answer: AnswerId,
+    (outcome, (payload, alive)): (Outcome, Prepared),
+) {
     let refused = {
         let mut state = connection.link.state();
         state.ran(answer);
@@ -85,6 +121,28 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
     }
     // A stream that fails here ends the session, which whoever reads it reports.
     let _ = connection.link.flush(py);
+}
+
+/// Hands what is to be awaited to an event loop, which replies when it is done. What is no such
+/// request is performed at once.
+fn run_await(
+    py: Python<'_>,
+    connection: &Arc<Connection>,
+    call: IncomingCall,
+) -> PyResult<Option<Prepared>> {
+    let target = find(py, connection, call.target, call.payload.ticket());
+    let arguments = Reader::read_arguments(connection, py, call.payload)?;
+    let Some(target) = target? else {
+        return Err(PyTypeError::new_err("a session cannot be awaited"));
+    };
+    if !arguments.positional.is_empty() {
+        awaiting::perform_later(py, connection, call.answer, &target, &arguments)?;
+        return Ok(None);
+    }
+    connection.check(&target, call.op, None)?;
+    let mut writer = Writer::new(connection);
+    writer.value(&perform(&target, call.op, &arguments)?)?;
+    Ok(Some(writer.finish()))
 }
 
 fn run_call(
@@ -123,6 +181,9 @@ fn root<'py>(
     match op {
         Op::GETITEM | Op::GETATTR => {
             let name = arguments.name(op)?;
+            if name.to_cow()? == hop::ARRIVALS {
+                return hop::arrivals(py, connection);
+            }
             if !names.contains(name)? {
                 return Err(ObjectNotFound::new_err(format!(
                     "{name} is not exported by the other side, which exports {}",

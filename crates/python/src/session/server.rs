@@ -116,6 +116,7 @@ impl Server {
             handshake_timeout,
             operators,
             local.to_string(),
+            super::awaiting::running_loop(py)?.map(Bound::unbind),
         )?;
         Ok(Self {
             reception,

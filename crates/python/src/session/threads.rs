@@ -143,11 +143,12 @@ pub(crate) fn renew() {
     OWN.with_borrow_mut(|own| *own = None);
 }
 
+/// The number of a new logical thread.
+pub(crate) fn fresh() -> LogicalThread {
+    let high = u64::from(std::process::id()) << 32;
+    LogicalThread(high ^ (super::nonce() << 24) ^ NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 fn own() -> LogicalThread {
-    OWN.with_borrow_mut(|own| {
-        *own.get_or_insert_with(|| {
-            let high = u64::from(std::process::id()) << 32;
-            LogicalThread(high ^ (super::nonce() << 24) ^ NEXT.fetch_add(1, Ordering::Relaxed))
-        })
-    })
+    OWN.with_borrow_mut(|own| *own.get_or_insert_with(fresh))
 }

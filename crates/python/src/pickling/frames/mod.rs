@@ -4,14 +4,19 @@
 //! | --- | --- |
 //! | `null` | what stands for a null pointer among the values of a frame |
 //! | `suspended` | generators, coroutines, asynchronous generators |
+//! | `chain` | `run`, `capture`, `Continuation` |
 //! | `awaitable` | what these return to be awaited: `asend()`, `athrow()`, `anext()`, `__await__()` |
 //!
 //! What a frame holds, and whether saved values fit a frame, is known by `objspace_interp` alone. Here
 //! it becomes a reduction: an object is made first, and a state fills it.
 
 mod awaitable;
+pub(crate) mod chain;
 mod null;
 mod suspended;
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -32,6 +37,8 @@ pub(crate) enum Kind {
     Anext,
     Asend,
     Athrow,
+    /// A captured chain of frames.
+    Continuation,
     /// `coroutine.__await__()`
     CoroutineWrapper,
     /// A generator, coroutine or asynchronous generator.
@@ -45,6 +52,7 @@ pub(crate) fn types(py: Python<'_>) -> PyResult<Vec<(Bound<'_, PyType>, Kind)>> 
         let class = py.import("types")?.getattr(name)?.cast_into::<PyType>()?;
         types.push((class, Kind::Suspended));
     }
+    types.push((py.get_type::<chain::Continuation>(), Kind::Continuation));
     Ok(types)
 }
 
@@ -58,6 +66,7 @@ pub(crate) fn reduce<'py>(
         Kind::Anext => awaitable::reduce_anext(object),
         Kind::Asend => awaitable::reduce(object, "make_asend"),
         Kind::Athrow => awaitable::reduce(object, "make_athrow"),
+        Kind::Continuation => chain::reduce(object, pass),
         Kind::CoroutineWrapper => awaitable::reduce_wrapper(object),
         Kind::Suspended => suspended::reduce(object, pass),
     }
@@ -67,6 +76,7 @@ pub(crate) fn reduce<'py>(
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     null::register(module)?;
     suspended::register(module)?;
+    chain::register(module)?;
     awaitable::register(module)
 }
 
@@ -98,4 +108,24 @@ fn damaged() -> PyErr {
 
 /// Generators that run, and whose state a continuation of the same pickle writes.
 #[derive(Default)]
-pub(crate) struct Running;
+pub(crate) struct Running(Mutex<HashSet<usize>>);
+
+impl Running {
+    fn add(&self, generator: &Bound<'_, PyAny>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(generator.as_ptr() as usize);
+    }
+
+    fn contains(&self, generator: &Bound<'_, PyAny>) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.contains(&(generator.as_ptr() as usize))
+    }
+
+    /// Forgets all: another pickle begins.
+    pub(crate) fn clear(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}

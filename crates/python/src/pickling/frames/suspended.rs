@@ -28,7 +28,9 @@ pub(super) fn reduce<'py>(
         let kind = Kind::of(pointer).ok_or_else(|| refused("not a generator"))?;
         (kind, suspended::stage(pointer), suspended::parts(pointer))
     };
-    if matches!(stage, Stage::Executing | Stage::Unfinished) {
+    // What runs in a chain of this pickle has its state there.
+    let in_chain = pass.frames.contains(object);
+    if !in_chain && matches!(stage, Stage::Executing | Stage::Unfinished) {
         let why = if stage == Stage::Executing {
             "it is running"
         } else {
@@ -56,8 +58,9 @@ pub(super) fn reduce<'py>(
     args.insert(0, tag.into_pyobject(py)?.into_any());
     let args = PyTuple::new(py, args)?.into_any();
     let make = maker::get(py, "make_suspended")?;
-    let Some(globals) = globals else {
-        return PyTuple::new(py, [make, args]);
+    let globals = match globals {
+        Some(globals) if !in_chain => globals,
+        _ => return PyTuple::new(py, [make, args]),
     };
     // SAFETY: attached; the generator is at rest, and nothing has run since that was seen: reducing
     // runs no Python code but `repr` of what is refused.

@@ -10,7 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use super::function::named;
-use crate::pickling::reducer::{CodeMode, Pass, phased, refused};
+use crate::pickling::reducer::{Pass, phased, refused};
 use crate::pickling::{allow, errors, globals, maker};
 
 /// What CPython makes by itself in a class.
@@ -46,7 +46,7 @@ pub(super) fn reduce<'py>(
     let py = class.py();
     // SAFETY: the type is live; its flags are read.
     let heap = unsafe { (*class.as_type_ptr()).tp_flags & pyo3::ffi::Py_TPFLAGS_HEAPTYPE != 0 };
-    if !heap || named(class.as_any(), not_value(pass.mode))?.is_some() {
+    if !heap || named(class.as_any(), pass.mode)?.is_some() {
         return Ok(None);
     }
     // `types.GenericAlias` and the like are found by pickle.
@@ -119,16 +119,6 @@ pub(super) fn reduce<'py>(
         "set_class",
     )
     .map(Some)
-}
-
-/// Classes of modules that can be imported go by name also where code goes by value: there are two
-/// of them otherwise, and `isinstance` would tell them apart.
-fn not_value(mode: CodeMode) -> CodeMode {
-    if mode == CodeMode::Value {
-        CodeMode::Auto
-    } else {
-        mode
-    }
 }
 
 fn is_enum(class: &Bound<'_, PyType>) -> PyResult<bool> {

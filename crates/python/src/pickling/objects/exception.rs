@@ -92,6 +92,56 @@ pub(super) fn reduce<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyT
     phased(py, make, arguments, state, "set_exception")
 }
 
+/// The errors that the pools of the standard library send back stand in objects of their own, with the
+/// text of their tracebacks. Their frames are those of the pool, full of locks: they go without.
+pub(super) fn of_worker<'py>(
+    object: &Bound<'py, PyAny>,
+    class: &Bound<'py, PyType>,
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let py = object.py();
+    if !class.name()?.to_cow()?.ends_with("ExceptionWithTraceback") {
+        return Ok(None);
+    }
+    let reduced = object
+        .call_method1(intern!(py, "__reduce_ex__"), (4,))?
+        .cast_into::<PyTuple>()?;
+    let (make, arguments) = (reduced.get_item(0)?, reduced.get_item(1)?);
+    let arguments = arguments.try_iter()?.map(|argument| {
+        let argument = argument?;
+        if argument.is_instance_of::<PyBaseException>() {
+            let error = argument.unbind();
+            Ok(Bound::new(py, Plain { error })?.into_any())
+        } else {
+            Ok(argument)
+        }
+    });
+    let arguments = PyTuple::new(py, arguments.collect::<PyResult<Vec<_>>>()?)?;
+    Ok(Some(PyTuple::new(py, [make, arguments.into_any()])?))
+}
+
+/// Stands for an exception in a pickle: it is reduced as plain pickle does it.
+#[pyclass(frozen, module = "objspace._pickles")]
+struct Plain {
+    error: Py<PyAny>,
+}
+
+#[pymethods]
+impl Plain {
+    fn __reduce_ex__<'py>(
+        &self,
+        py: Python<'py>,
+        protocol: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.error
+            .bind(py)
+            .call_method1(intern!(py, "__reduce_ex__"), (protocol,))
+    }
+
+    fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::gc::PyTraverseError> {
+        visit.call(&self.error)
+    }
+}
+
 /// A tuple in which lists, also those in its tuples, have become tuples.
 fn without_lists<'py>(tuple: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
     let items = tuple.iter().map(|item| {

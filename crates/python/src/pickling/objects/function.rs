@@ -15,9 +15,6 @@ const STEPS: [&str; 5] = ["", "__func__", "fget", "fset", "fdel"];
 /// Whether the other side finds this object by its module and qualified name: the step after it.
 pub(super) fn named(object: &Bound<'_, PyAny>, mode: CodeMode) -> PyResult<Option<&'static str>> {
     let py = object.py();
-    if mode == CodeMode::Value {
-        return Ok(None);
-    }
     let text = |name: &str| {
         object
             .getattr(name)
@@ -30,7 +27,7 @@ pub(super) fn named(object: &Bound<'_, PyAny>, mode: CodeMode) -> PyResult<Optio
         return Ok(None);
     }
     let main = matches!(&*module, "__main__" | "__mp_main__");
-    if main && mode == CodeMode::Auto {
+    if main && matches!(mode, CodeMode::Auto | CodeMode::Value) {
         return Ok(None);
     }
     let modules = py
@@ -42,7 +39,12 @@ pub(super) fn named(object: &Bound<'_, PyAny>, mode: CodeMode) -> PyResult<Optio
     let has_spec = found
         .getattr(intern!(py, "__spec__"))
         .is_ok_and(|spec| !spec.is_none());
-    if !has_spec && !main && mode == CodeMode::Auto {
+    let by_value = match mode {
+        CodeMode::Auto => !has_spec,
+        CodeMode::Value => !globals::is_installed(&found)?,
+        CodeMode::Reference | CodeMode::Plain => false,
+    };
+    if by_value && !main {
         return Ok(None);
     }
     let Some(found) = walk(&found, &qualname) else {

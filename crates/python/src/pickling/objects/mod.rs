@@ -107,6 +107,12 @@ pub(crate) fn kinds(py: Python<'_>) -> PyResult<&'static Kinds> {
         ] {
             add(types.getattr(name)?, kind)?;
         }
+        // Methods of C types that want to know their class have a type of their own, without a name.
+        let pattern = py.import("re")?.call_method1("compile", ("",))?;
+        add(
+            pattern.getattr("search")?.get_type().into_any(),
+            Kind::BuiltinMethod,
+        )?;
         let builtins = py.import("builtins")?;
         for (name, kind) in [
             ("classmethod", Kind::ClassMethod),
@@ -226,6 +232,9 @@ fn by_flags<'py>(
     if let Ok(class) = object.cast::<PyType>() {
         return class::reduce(class, pass);
     }
+    if object.is_instance_of::<frames::chain::Continuation>() {
+        return frames::reduce(object, frames::Kind::Continuation, pass).map(Some);
+    }
     // SAFETY: both are live; a subclass of the class of exceptions is asked for, no code runs.
     let exception = unsafe {
         ffi::PyType_IsSubtype(class.as_ptr().cast(), ffi::PyExc_BaseException.cast()) != 0
@@ -234,7 +243,7 @@ fn by_flags<'py>(
         return exception::reduce(object).map(Some);
     }
     if pass.mode == CodeMode::Plain {
-        return Ok(None);
+        return exception::of_worker(object, class);
     }
     // Derived from a type of the table: a socket with more methods is a socket.
     let kinds = kinds(object.py())?;

@@ -204,12 +204,11 @@ fn set_frame<'py>(
 /// The frame of a suspended generator, coroutine or asynchronous generator.
 #[pyfunction]
 fn generator_frame<'py>(generator: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    for name in ["gi_frame", "cr_frame", "ag_frame"] {
-        if let Ok(frame) = generator.getattr(name) {
-            return Ok(frame);
-        }
+    let py = generator.py();
+    // SAFETY: attached; any object.
+    unsafe {
+        Bound::from_owned_ptr_or_err(py, objspace_interp::still::frame_of(generator.as_ptr()))
     }
-    Err(errors::unpickling("only a generator has a frame"))
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -9,8 +9,9 @@ use pyo3::{PyTypeInfo, intern};
 use super::attribute::{Decision, RemoteAttribute, RemoteDescriptor, RemoteFact, Target};
 use super::describe::ABCS;
 use super::function::{self, Maker, annotation, default_of};
+use super::generic::{self, Parameters};
 use super::meta::{self, KEY, Record, set_here};
-use super::{extra, flag, kind, shape, statics};
+use super::{extra, flag, kind, shape, source, statics};
 
 /// Makes the class that `description` describes (see [`super::shape`]).
 ///
@@ -66,7 +67,11 @@ pub(crate) fn build<'py>(
         maker,
         flags,
         name: &name,
+        has_source: extras.contains_key(extra::FILE),
     };
+    if builder.has_source {
+        source::install(py)?;
+    }
 
     let dict = PyDict::new(py);
     dict.set_item(intern!(py, "__module__"), &module)?;
@@ -119,6 +124,7 @@ struct Builder<'a, 'py> {
     maker: Maker<'a, 'py>,
     flags: u32,
     name: &'a str,
+    has_source: bool,
 }
 
 impl<'py> Builder<'_, 'py> {
@@ -271,14 +277,18 @@ impl<'py> Builder<'_, 'py> {
         if let Some(names) = extras.get(extra::MATCH_ARGS) {
             dict.set_item(intern!(py, "__match_args__"), names)?;
         }
-        let mut parameters = HashMap::new();
+        let mut parameters = Parameters::new();
         for (key, name) in [
             (extra::PARAMETERS, "__parameters__"),
             (extra::TYPE_PARAMS, "__type_params__"),
         ] {
             if let Some(found) = extras.get(key) {
-                dict.set_item(name, type_parameters(found, &mut parameters)?)?;
+                dict.set_item(name, generic::type_parameters(found, &mut parameters)?)?;
             }
+        }
+        if let Some(found) = extras.get(extra::ORIGINAL_BASES) {
+            let bases = generic::made_of(found, &mut parameters)?;
+            dict.set_item(intern!(py, "__orig_bases__"), bases)?;
         }
         if self.has(flag::DATACLASS) {
             self.dataclass(extras, dict)?;
@@ -393,6 +403,7 @@ impl<'py> Builder<'_, 'py> {
             visible: visible.clone().unbind(),
             flags: self.flags,
             description: description.clone().unbind(),
+            file: self.has_source.then(|| self.maker.file.clone().unbind()),
             hidden: std::sync::OnceLock::new(),
         };
         set_here(
@@ -418,28 +429,4 @@ impl<'py> Builder<'_, 'py> {
         }
         Ok(())
     }
-}
-
-/// Type parameters of the same kinds and names; one of a name serves both lists.
-fn type_parameters<'py>(
-    told: &Bound<'py, PyAny>,
-    made: &mut HashMap<String, Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyTuple>> {
-    let py = told.py();
-    let mut all = Vec::new();
-    for item in told.cast::<PyTuple>()? {
-        let (kind, name): (String, String) = item.extract()?;
-        let kind = match kind.as_str() {
-            "ParamSpec" => "ParamSpec",
-            "TypeVarTuple" => "TypeVarTuple",
-            _ => "TypeVar",
-        };
-        let parameter = match made.get(&name) {
-            Some(parameter) => parameter.clone(),
-            None => py.import("typing")?.getattr(kind)?.call1((&name,))?,
-        };
-        made.insert(name, parameter.clone());
-        all.push(parameter);
-    }
-    PyTuple::new(py, all)
 }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use objspace_proto::{CloseCode, ImportId};
+use objspace_proto::{CloseCode, ImportId, Received};
 use pyo3::prelude::*;
 
 use super::{Channel, End, Link, Reader};
@@ -34,6 +34,7 @@ impl Link {
         if state.end.is_some() {
             return;
         }
+        state.notices.end(&end);
         state.end = Some(end);
         let mut dropped = state.engine.lost();
         state.garbage.append(&mut dropped);
@@ -70,10 +71,28 @@ impl Link {
         self.drop_garbage();
     }
 
-    /// Drops what the peer has released. The caller is attached to Python.
+    /// Drops what the peer has released, and delivers what has come for event loops. The caller is
+    /// attached to Python.
     pub(crate) fn drop_garbage(&self) {
-        let garbage = std::mem::take(&mut self.state().garbage);
+        let (garbage, notices) = {
+            let mut state = self.state();
+            (std::mem::take(&mut state.garbage), state.notices.any())
+        };
         drop(garbage);
+        if notices {
+            Python::attach(|py| self.deliver(py));
+        }
+    }
+
+    /// Gives back what an answer brought that nobody reads. Runs no Python code.
+    pub(crate) fn give_back(&self, payload: Received) {
+        if self.inherited() {
+            return;
+        }
+        let mut state = self.state();
+        let _ = state.engine.discard(&payload, 0);
+        let mut dropped = state.engine.finish_reading(payload.ticket());
+        state.garbage.append(&mut dropped);
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod ending;
 mod heartbeat;
+pub(crate) mod notices;
 mod reading;
 mod routing;
 mod waiting;
@@ -197,6 +198,8 @@ pub(crate) struct State {
     pub(crate) shapes: HashMap<ImportId, Received>,
     /// Classes whose shape has arrived.
     shaped: HashSet<ImportId>,
+    /// What is for event loops.
+    pub(crate) notices: notices::Notices,
     /// Objects the peer released, to be dropped by a thread that is attached to Python.
     garbage: Vec<Held>,
     reader: Reader,
@@ -274,6 +277,7 @@ impl Link {
                 deadlines: HashMap::new(),
                 shapes: HashMap::new(),
                 shaped: HashSet::new(),
+                notices: notices::Notices::default(),
                 garbage: Vec::new(),
                 reader: Reader::Nobody,
                 epoch: 0,

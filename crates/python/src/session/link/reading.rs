@@ -266,7 +266,7 @@ impl Link {
         let owed = !state.engine.poll_output().is_empty();
         let seen = state.seen(wait);
         // Work for others that came in the same read must not wait for this thread.
-        if matches!(seen, Some(Seen::Mine)) && !state.work.is_empty() {
+        if matches!(seen, Some(Seen::Mine)) && (!state.work.is_empty() || state.notices.any()) {
             self.call_workers();
         }
         drop(guard);
@@ -309,7 +309,8 @@ impl State {
         if waiter.is_some_and(|waiter| waiter.answer.is_some() || !waiter.nested.is_empty()) {
             return Some(Seen::Mine);
         }
-        (!self.work.is_empty() || !self.garbage.is_empty()).then_some(Seen::Work)
+        (!self.work.is_empty() || !self.garbage.is_empty() || self.notices.any())
+            .then_some(Seen::Work)
     }
 
     /// Takes the right to read if nobody has it.

@@ -56,13 +56,18 @@ impl State {
                     if reader != Some(wait) {
                         waiter.waker.wake();
                     }
-                } else {
+                } else if let Some(Answer { payload, .. }) =
+                    self.notices.answered(question, Answer { outcome, payload })
+                {
                     // Nobody waits any more (the call was cancelled): what it brought goes back.
                     let _ = self.engine.discard(&payload, 0);
                     self.garbage
                         .append(&mut self.engine.finish_reading(payload.ticket()));
+                } else {
+                    self.round_trips += 1;
                 }
             }
+            Event::Cancelled(answer) => self.notices.cancelled(answer),
             Event::Released(mut objects) => self.garbage.append(&mut objects),
             Event::Shape { class, payload } => return self.keep_shape(class, payload),
             Event::Closed { reason, .. } => return Some(End::ByPeer(reason)),

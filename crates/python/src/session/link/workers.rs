@@ -111,6 +111,15 @@ impl Link {
                 let _ = threads::attach(|_| self.drop_garbage());
                 return;
             }
+            if state.notices.any() {
+                drop(state);
+                if threads::attach(|_| self.drop_garbage()).is_none() {
+                    // The interpreter is shutting down.
+                    self.state().workers -= 1;
+                    return;
+                }
+                continue;
+            }
             if let Some(request) = state.next_work() {
                 state.working += 1;
                 // Someone must be left to take over reading if this call lasts.
@@ -187,7 +196,7 @@ impl Link {
             state.reader = Reader::Nobody;
             state.idle_waker = None;
         }
-        let garbage = !state.garbage.is_empty();
+        let garbage = !state.garbage.is_empty() || state.notices.any();
         drop(state);
         if garbage && matches!(seen, Seen::Work | Seen::Ended) {
             let _ = threads::attach(|_| self.drop_garbage());

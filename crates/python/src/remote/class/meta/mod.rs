@@ -44,6 +44,8 @@ pub(super) struct Record {
     pub(super) visible: Py<PyType>,
     pub(super) flags: u32,
     pub(super) description: Py<PyTuple>,
+    /// The name here of the file that the class comes from.
+    pub(super) file: Option<Py<PyString>>,
     /// If the class is a metaclass: the hidden one for its classes.
     pub(super) hidden: OnceLock<Py<PyType>>,
 }
