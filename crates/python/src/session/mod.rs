@@ -4,6 +4,7 @@ pub(crate) mod awaiting;
 pub(crate) mod connection;
 pub(crate) mod deadline;
 pub(crate) mod errors;
+pub(crate) mod gate;
 pub(crate) mod link;
 pub(crate) mod operator;
 pub(crate) mod perform;

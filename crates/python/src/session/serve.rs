@@ -14,6 +14,7 @@ use super::awaiting;
 use super::connection::Connection;
 use super::deadline;
 use super::errors::{self, ObjectNotFound};
+use super::gate;
 use super::link::{Held, Request};
 use super::operator;
 use super::perform::{Arguments, apply_operator, perform};
@@ -247,58 +248,67 @@ fn run_fetch(
     let target = find(py, connection, fetch.target, fetch.payload.ticket());
     let arguments = Reader::read_arguments(connection, py, fetch.payload)?;
     let mut writer = Writer::new(connection);
-    if fetch.what == FetchKind::EXPORTED_NAMES {
-        let names = connection
-            .names()
-            .bind(py)
-            .try_iter()?
-            .collect::<PyResult<Vec<_>>>()?;
-        writer.value(PyTuple::new(py, names)?.as_any())?;
-        return Ok(writer.finish());
-    }
-    if target.as_ref().is_ok_and(Option::is_none) {
-        match fetch.what {
-            FetchKind::STATUS => {
-                writer.value(&operator::status(py, connection)?)?;
-                return Ok(writer.finish());
-            }
-            FetchKind::LAST_ERROR => {
-                let again = match arguments.positional.first() {
-                    Some(again) => again.is_truthy()?,
-                    None => false,
-                };
-                writer.value(&operator::last_error(py, connection, again)?)?;
-                return Ok(writer.finish());
-            }
-            _ => {}
+    let target = target?;
+    let decision = gate::fetch(fetch.what)
+        .ok_or_else(|| PyTypeError::new_err(format!("unknown fetch {}", fetch.what.0)))?;
+    let target = match (decision, target) {
+        (gate::Fetch::Names, None) => {
+            let names = connection.names().bind(py).try_iter()?;
+            let names = names.collect::<PyResult<Vec<_>>>()?;
+            writer.value(PyTuple::new(py, names)?.as_any())?;
+            return Ok(writer.finish());
         }
-    }
-    let Some(target) = target? else {
-        return Err(PyTypeError::new_err(format!(
-            "{:?} is no fetch from a session itself",
-            fetch.what
-        )));
+        (gate::Fetch::Operator, None) => {
+            let told = if fetch.what == FetchKind::STATUS {
+                operator::status(py, connection)?
+            } else {
+                let again = arguments.positional.first();
+                let again = again.map_or(Ok(false), |again| again.is_truthy())?;
+                operator::last_error(py, connection, again)?
+            };
+            writer.value(&told)?;
+            return Ok(writer.finish());
+        }
+        (gate::Fetch::As(op), Some(target)) => {
+            connection.check(&target, op, None)?;
+            target
+        }
+        // These ask the gate themselves, about what the question turns out to be.
+        (gate::Fetch::Question | gate::Fetch::Frames, Some(target)) => target,
+        (gate::Fetch::Unanswered, _) => {
+            return Err(PyTypeError::new_err(format!(
+                "{:?} is not answered by this side",
+                fetch.what
+            )));
+        }
+        (_, None) => {
+            return Err(PyTypeError::new_err(format!(
+                "{:?} is no fetch from a session itself",
+                fetch.what
+            )));
+        }
+        (_, Some(_)) => {
+            return Err(PyTypeError::new_err(format!(
+                "{:?} is a fetch from a session itself",
+                fetch.what
+            )));
+        }
     };
     match fetch.what {
         FetchKind::CONTENTS => {
-            connection.check(&target, Op::ITER, None)?;
             writer.contents(&contents::part_of(&target, &arguments.positional)?)?;
         }
         FetchKind::ATTRIBUTES => {
-            connection.check(&target, Op::DIR, None)?;
             let names = target.dir()?;
             writer.contents(names.as_any())?;
         }
         FetchKind::ITEMS => {
-            connection.check(&target, Op::NEXT, None)?;
             writer.value(read_ahead::answer(&target, &arguments.positional)?.as_any())?;
         }
         FetchKind::BUFFER => {
-            connection.check(&target, Op::BUFFER, None)?;
             writer.buffer(&buffer::answer(&target)?)?;
         }
         FetchKind::COPY => {
-            connection.check(&target, Op::ITER, None)?;
             let rest = if arguments.positional.is_empty() {
                 graph::Rest::Refused
             } else {
@@ -308,7 +318,11 @@ fn run_fetch(
         }
         FetchKind::CLASS => writer.value(&ask_class(py, connection, &target, &arguments)?)?,
         FetchKind::FRAME => writer.value(&ask_frame(py, connection, &target, &arguments)?)?,
-        other => return Err(PyTypeError::new_err(format!("unknown fetch {}", other.0))),
+        other => {
+            return Err(PyTypeError::new_err(format!(
+                "{other:?} is not answered by this side"
+            )));
+        }
     }
     Ok(writer.finish())
 }
