@@ -842,11 +842,18 @@ impl Recorder {
             if top.pending == NOWHERE {
                 return;
             }
-            let operation = std::mem::replace(&mut top.pending, NOWHERE);
             let (code, plan) = (top.code, top.plan);
-            let Some(pending) = unit_of(plan, operation) else {
+            let Some(pending) = unit_of(plan, top.pending) else {
                 return self.lose();
             };
+            if pending.end == End::Send && is_stop_iteration(exception) {
+                // It brings the result, and goes no further.
+                return;
+            }
+            let operation = std::mem::replace(&mut top.pending, NOWHERE);
+            if pending.end == End::Next && is_stop_iteration(exception) {
+                return self.end(Status::Exhausted, None);
+            }
             if (operation..pending.next).contains(&unit) {
                 self.failed(pending, exception);
             } else {
@@ -1267,6 +1274,15 @@ impl Recorder {
         if let Some(writer) = self.writer.take() {
             writer.abandon();
         }
+    }
+}
+
+/// Whether an exception is what ends an iteration.
+unsafe fn is_stop_iteration(exception: *mut ffi::PyObject) -> bool {
+    // SAFETY: a live exception, or null.
+    unsafe {
+        !exception.is_null()
+            && ffi::PyType_IsSubtype(ffi::Py_TYPE(exception), ffi::PyExc_StopIteration.cast()) != 0
     }
 }
 
