@@ -649,6 +649,13 @@ impl Plan {
                                 self.units[own].resolve = next;
                                 self.units[own].jump_resolve = jump;
                             }
+                            // Both ways lead to the same place: which one was taken makes no
+                            // difference, and is not known.
+                            _ if instruction.target.and_then(&at).map(|to| to.unit)
+                                == at(instruction.next).map(|to| to.unit) =>
+                            {
+                                self.units[own].end = End::Done;
+                            }
                             _ => {
                                 for start in [Some(instruction.next), instruction.target] {
                                     if let Some(start) = start.and_then(&at) {
