@@ -6,9 +6,8 @@ import subprocess
 import sys
 import textwrap
 
-import pytest
-
 import objspace.dump
+import pytest
 
 
 def shown(log, value):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import linecache
 import operator
 
+import objspace.dump
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-import objspace.dump
 
 from .conftest import told
 
@@ -54,7 +53,9 @@ class Told:
         return self.note("truth", self, result=self.tag[-1] in "02468")
 
     def __call__(self, *args, **kwargs):
-        return self.note("call", self, *args, *kwargs.values(), result=len(args), fails=len(args) > 2)
+        return self.note(
+            "call", self, *args, *kwargs.values(), result=len(args), fails=len(args) > 2
+        )
 
     def __iter__(self):
         self.steps = 2
@@ -269,7 +270,13 @@ def adjusted(log, found, notes):
         and each.name != "__exit__"
     ]
     for number, (words, operands, result) in zip(numbers, found, strict=True):
-        results.append((words, operands, operator.not_(result) if number in opposite and result is not None else result))
+        results.append(
+            (
+                words,
+                operands,
+                operator.not_(result) if number in opposite and result is not None else result,
+            )
+        )
     return results, without_unpacking(log, notes)
 
 
@@ -312,7 +319,7 @@ def test_names_values_and_results_by_hand(record):
         box.nothing = None
         numbers = [1, 2]
         numbers[0:1] = (5,)
-        return numbers[::2], {**{"a": 1}}, ...
+        return numbers[::2], {"a": 1}, ...
 
     log = record(program, Box())
     rows = told(log)

@@ -55,7 +55,7 @@ def add_options(parser: Parser) -> None:
         metavar="FILE",
         help=f"where to write the log (default {DEFAULT_PATH})",
     )
-    several = {"action": "append", "default": []}
+    several: dict[str, Any] = {"action": "append", "default": []}
     parser.add_argument(
         "--module",
         dest="module_filter",
@@ -68,18 +68,12 @@ def add_options(parser: Parser) -> None:
     )
     parser.add_argument("--file", metavar="PATTERN", help="code of these files", **several)
     parser.add_argument("--function", metavar="NAME", help="code of this function", **several)
-    parser.add_argument(
-        "--op", metavar="NAME", help="this operation: getattr, call, …", **several
-    )
-    parser.add_argument(
-        "--type", metavar="NAME", help="with an operand of this type", **several
-    )
+    parser.add_argument("--op", metavar="NAME", help="this operation: getattr, call, …", **several)
+    parser.add_argument("--type", metavar="NAME", help="with an operand of this type", **several)
     parser.add_argument(
         "--attr", metavar="[TYPE.]NAME", help="attribute read, set or deleted", **several
     )
-    parser.add_argument(
-        "--frozen", action="store_true", help="also what the import machinery does"
-    )
+    parser.add_argument("--frozen", action="store_true", help="also what the import machinery does")
     parser.add_argument(
         "--last",
         type=int,

@@ -69,9 +69,14 @@ pub(crate) struct Code {
 /// `PyThreadState`, up to its frames.
 #[repr(C)]
 pub(crate) struct Thread {
-    before: [u8; 72],
+    before: [u8; 52],
+    pub(crate) c_recursion_remaining: c_int,
+    between: [u8; 16],
     pub(crate) current_frame: *mut Frame,
 }
+
+/// `Py_TRASHCAN_HEADROOM`
+pub(crate) const TRASHCAN_HEADROOM: c_int = 50;
 
 impl Thread {
     /// The innermost frame.
@@ -335,6 +340,11 @@ pub const CHECKS: &[(&str, usize)] = &[
         "offsetof(PyCodeObject, co_code_adaptive)",
         offset_of!(Code, adaptive),
     ),
+    (
+        "offsetof(PyThreadState, c_recursion_remaining)",
+        offset_of!(Thread, c_recursion_remaining),
+    ),
+    ("Py_TRASHCAN_HEADROOM", TRASHCAN_HEADROOM as usize),
     (
         "offsetof(PyThreadState, current_frame)",
         offset_of!(Thread, current_frame),

@@ -293,6 +293,26 @@ impl Recorder {
         }
     }
 
+    /// A frame is started or resumed, unless an exception is thrown into it: only then it stands on
+    /// the instruction that resumes.
+    ///
+    /// # Safety
+    /// As [`instruction`](Self::instruction).
+    #[cfg(not(Py_3_12))]
+    pub(super) unsafe fn resumed(&mut self, state: *mut ffi::PyThreadState, frame: RunningFrame) {
+        // SAFETY: passed on.
+        unsafe {
+            let (code, unit) = (frame.code(), frame.unit());
+            let resumes = self
+                .plan(code, frame)
+                .and_then(|plan| unit_of(plan, unit))
+                .is_some_and(|unit| unit.kind == Kind::Resume && unit.flags & OPERATION != 0);
+            if resumes {
+                self.instruction(state, frame, code, unit);
+            }
+        }
+    }
+
     /// The operation that began last in this frame has ended, since the instruction at `unit` comes
     /// next.
     #[inline]
