@@ -229,11 +229,11 @@ def _listed(name: str, values: Any) -> list[Any]:
 
 
 def _strings(name: str, values: Any) -> list[str]:
-    values = _listed(name, values)
-    for value in values:
+    listed = _listed(name, values)
+    for value in listed:
         if not isinstance(value, str):
             raise TypeError(f"{name} must be strings, not {type(value).__name__}")
-    return values
+    return listed
 
 
 def _type_name(value: str | type) -> str:

@@ -55,7 +55,7 @@ def add_options(parser: Parser) -> None:
         metavar="FILE",
         help=f"where to write the log (default {DEFAULT_PATH})",
     )
-    several = {"action": "append", "default": []}
+    several: dict[str, Any] = {"action": "append", "default": []}
     parser.add_argument(
         "--module",
         dest="module_filter",
