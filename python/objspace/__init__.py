@@ -8,8 +8,6 @@
 >>> server.close()
 """
 
-from typing import TYPE_CHECKING, Any
-
 import objspace.distributed as distributed
 from objspace._aconnect import aconnect
 from objspace._connect import connect
@@ -27,8 +25,12 @@ from objspace._core import (
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
 
+# Not from typing, which would cost as much time as all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from objspace import pickling
+    from typing import Any
+
+    from objspace import dump, pickling
     from objspace._hop import accept_hops, hop
     from objspace.tasklets import channel, schedule, tasklet
 
@@ -47,6 +49,7 @@ __all__ = [
     "channel",
     "connect",
     "distributed",
+    "dump",
     "hop",
     "pickling",
     "schedule",
@@ -65,13 +68,14 @@ _LATER = {
     "schedule": "objspace.tasklets",
     "tasklet": "objspace.tasklets",
 }
+_PARTS = ("dump", "pickling", "tproxy", "tputil")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     import importlib
 
-    if name == "pickling":
-        return importlib.import_module("objspace.pickling")
+    if name in _PARTS:
+        return importlib.import_module(f"objspace.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'objspace' has no attribute {name!r}")
     value = getattr(importlib.import_module(_LATER[name]), name)

@@ -16,6 +16,8 @@ from typing import (
     final,
     overload,
 )
+from types import CoroutineType, FrameType, TracebackType
+from typing import Any, Never, Self, TypedDict, TypeVar, final, overload
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
