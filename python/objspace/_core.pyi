@@ -16,8 +16,6 @@ from typing import (
     final,
     overload,
 )
-from types import CoroutineType, FrameType, TracebackType
-from typing import Any, Never, Self, TypedDict, TypeVar, final, overload
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
