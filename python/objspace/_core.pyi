@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from types import CodeType, CoroutineType, FrameType, TracebackType
 from typing import (
@@ -18,7 +19,6 @@ from typing import (
     overload,
 )
 
-_P = ParamSpec("_P")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
