@@ -62,8 +62,6 @@ mod _core {
     #[pymodule_export]
     use crate::session::policy::Policy;
     #[pymodule_export]
-    use crate::session::policy::Policy;
-    #[pymodule_export]
     use crate::session::promise::Promise;
     #[pymodule_export]
     use crate::session::secure::{Tls, connect, connect_over_fds};

@@ -97,6 +97,8 @@ pub(crate) fn respond(
 ) {
     let result = described(py, connection, result, true);
     reply(py, connection, answer, result);
+    // A stream that fails here ends the session, which whoever reads it reports.
+    let _ = connection.link.flush(py);
 }
 
 /// `note`: an error is one of the served program, which may be debugged later.
