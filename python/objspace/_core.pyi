@@ -1,14 +1,8 @@
 # The compiled half of objspace; import `objspace` instead.
 
 from collections.abc import Callable, Iterator, Mapping
-import os
-import sys
-from collections.abc import Callable, Mapping
-from os import PathLike
-from types import TracebackType
-from typing import Any, Never, Self, TypedDict, TypeVar, final, overload
 from types import CoroutineType, FrameType, TracebackType
-from typing import Any, Self, TypedDict, TypeVar, final, overload
+from typing import Any, Never, Self, TypedDict, TypeVar, final, overload
 
 _T = TypeVar("_T")
 

@@ -184,6 +184,9 @@ open_codes! {
         STATUS = 12;
         /// The last error of a server's calls, for a debugger.
         LAST_ERROR = 13;
+        /// What lies at the end of a path of attributes: their names, whether the last is called,
+        /// and the arguments of that call.
+        PATH = 14;
     }
 }
 

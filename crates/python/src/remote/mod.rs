@@ -2,6 +2,7 @@
 //! from shapes, exceptions, tracebacks.
 
 pub(crate) mod awaitable;
+pub(crate) mod chain;
 pub(crate) mod class;
 pub(crate) mod class_access;
 pub(crate) mod contents;

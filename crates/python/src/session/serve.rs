@@ -22,7 +22,7 @@ use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
 use crate::pickling::hop;
-use crate::remote::{class, contents, traceback};
+use crate::remote::{chain, class, contents, traceback};
 
 /// Performs a request and queues its reply. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
@@ -199,7 +199,7 @@ fn run_call<'py>(
 }
 
 /// What may be asked of the session itself: its exported names.
-fn root<'py>(
+pub(crate) fn root<'py>(
     py: Python<'py>,
     connection: &Arc<Connection>,
     op: Op,
@@ -273,6 +273,10 @@ fn run_fetch(
             }
             _ => {}
         }
+    }
+    if fetch.what == FetchKind::PATH {
+        writer.value(chain::walk(py, connection, target?, arguments)?.as_any())?;
+        return Ok(writer.finish());
     }
     let Some(target) = target? else {
         return Err(PyTypeError::new_err(format!(
