@@ -1,6 +1,9 @@
 # The compiled half of objspace; import `objspace` instead.
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
 from types import CoroutineType, FrameType, TracebackType
 from typing import Any, Never, Self, TypedDict, TypeVar, final, overload
 
