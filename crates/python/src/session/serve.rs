@@ -6,7 +6,9 @@ use std::time::Instant;
 use objspace_proto::{
     AnswerId, FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
 };
-use pyo3::exceptions::{PyConnectionRefusedError, PyPermissionError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{
+    PyConnectionRefusedError, PyPermissionError, PyRecursionError, PyRuntimeError, PyTypeError,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
@@ -23,6 +25,10 @@ use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
 use crate::pickling::hop;
 use crate::remote::{chain, class, contents, traceback};
+
+/// No request is begun with less than this of the thread's stack left: CPython's own limit counts
+/// calls, and a call that comes from another process takes more of the stack than one of Python.
+const STACK_LEFT: usize = 1 << 20;
 
 /// Performs a request and queues its reply. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
@@ -53,6 +59,13 @@ fn perform_request(py: Python<'_>, connection: &Arc<Connection>, request: Reques
         request if deadline.is_some_and(|until| until <= Instant::now()) => {
             connection.finish_reading(request.into_payload(), Some(0));
             Err(deadline::too_late())
+        }
+        request if stacker::remaining_stack().is_some_and(|left| left < STACK_LEFT) => {
+            connection.finish_reading(request.into_payload(), Some(0));
+            Err(PyRecursionError::new_err(
+                "calls to and fro between two processes are nested too deep for the stack of the \
+                 thread that waits",
+            ))
         }
         request if connection.turns_away() && request.parent().is_none() => {
             connection.finish_reading(request.into_payload(), Some(0));
