@@ -10,6 +10,7 @@ use objspace_proto::{AnswerId, Event, ImportId, Received};
 
 use super::{Answer, End, Held, Request, State, Waiter};
 use crate::session::deadline;
+use crate::session::threads::LogicalThread;
 
 /// So many classes may be described before any of them is mentioned.
 const MOST_UNREAD_SHAPES: usize = 4096;
@@ -43,6 +44,16 @@ impl State {
         let request = self.work.pop_front()?;
         self.running.push(request.running());
         Some(request)
+    }
+
+    /// The next call of a logical thread whose last one has run; it is idle if there is none.
+    pub(super) fn next_of(&mut self, thread: LogicalThread) -> Option<Request> {
+        let next = self.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
+        match &next {
+            Some(request) => self.running.push(request.running()),
+            None => drop(self.lanes.remove(&thread)),
+        }
+        next
     }
 
     /// Gives back what a payload holds that nobody will read.
