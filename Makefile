@@ -53,7 +53,8 @@ help:
 	@echo "PYTHONS='py312' make test  limits a command to some Pythons"
 
 # The cheapest checks come first; the first failure ends the run.
-test: pythons fmt-check ruff dependencies deny clippy cargo-test \
+# Every Python is built before one is tested: a test joins two of them.
+test: pythons fmt-check ruff dependencies deny clippy cargo-test build \
       clippy-$(FIRST) mypy $(PYTHONS:%=test-%) $(PYTHONS:%=library-%) pip-install
 	$(call step,Pythons)
 	@tools/pythons | awk -F '\t' '{ printf "%-8s %s  %s\n", $$1, $$2, $$4 }'

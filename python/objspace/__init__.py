@@ -8,8 +8,6 @@
 >>> server.close()
 """
 
-from typing import TYPE_CHECKING, Any
-
 import objspace.distributed as distributed
 from objspace._aconnect import aconnect
 from objspace._connect import connect
@@ -30,7 +28,12 @@ from objspace._core import (
 from objspace._serve import serve
 from objspace._spawn import Child, spawn
 
+# Not from typing, which would cost as much time as all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from objspace import dump, pickling
     from objspace._hop import accept_hops, hop
 
 __all__ = [
@@ -49,7 +52,9 @@ __all__ = [
     "connect",
     "copy_out",
     "distributed",
+    "dump",
     "hop",
+    "pickling",
     "read_ahead",
     "serve",
     "spawn",
@@ -58,13 +63,16 @@ __all__ = [
 
 # Imported when they are first used: asyncio is much to import for who does not need it.
 _LATER = {"accept_hops": "objspace._hop", "hop": "objspace._hop"}
+_PARTS = ("dump", "pickling", "tproxy", "tputil")
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'objspace' has no attribute {name!r}")
+def __getattr__(name: str) -> "Any":  # quoted: typing is not imported
     import importlib
 
+    if name in _PARTS:
+        return importlib.import_module(f"objspace.{name}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'objspace' has no attribute {name!r}")
     value = getattr(importlib.import_module(_LATER[name]), name)
     globals()[name] = value
     return value

@@ -355,7 +355,7 @@ def cooperative(o):
 
 
 def generic_subclass(o):
-    class Mine(o.Box[o.T]):
+    class Mine(o.Box[typing.TypeVar("T")]):
         pass
 
     return Mine.__parameters__, Mine[int], Mine(5).v

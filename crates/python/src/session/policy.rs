@@ -7,6 +7,8 @@ use pyo3::exceptions::{PyPermissionError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyType};
 
+use crate::remote::traceback::Shown;
+
 /// What the peer of a session may do with the objects that it was given.
 ///
 /// `Policy.full()`: everything. `Policy.public()`: public attributes and ordinary operators of what
@@ -16,7 +18,7 @@ use pyo3::types::{PyDict, PyModule, PyString, PyType};
 #[pyclass(frozen, module = "objspace", name = "Policy")]
 pub(crate) struct Policy {
     rule: Rule,
-    tracebacks: bool,
+    tracebacks: Shown,
 }
 
 enum Rule {
@@ -81,7 +83,7 @@ impl Policy {
     pub(crate) fn everything() -> Self {
         Self {
             rule: Rule::Full,
-            tracebacks: true,
+            tracebacks: Shown::Full,
         }
     }
 
@@ -89,7 +91,7 @@ impl Policy {
     pub(crate) fn of_debuggers() -> &'static Self {
         static FULL: Policy = Policy {
             rule: Rule::Full,
-            tracebacks: true,
+            tracebacks: Shown::Full,
         };
         &FULL
     }
@@ -98,12 +100,12 @@ impl Policy {
     pub(crate) fn ordinary() -> Self {
         Self {
             rule: Rule::Public,
-            tracebacks: false,
+            tracebacks: Shown::Redacted,
         }
     }
 
-    /// Whether remote tracebacks show frames, locals and paths to the peer.
-    pub(crate) fn shows_tracebacks(&self) -> bool {
+    /// How much of its errors the peer is shown.
+    pub(crate) fn tracebacks(&self) -> Shown {
         self.tracebacks
     }
 
@@ -215,10 +217,12 @@ impl Policy {
 
     /// Public attributes and ordinary operators, no writes to attributes (the default of listeners).
     ///
-    /// `tracebacks=True` lets the peer see the frames of its errors, their locals included.
+    /// `tracebacks` says how much of an error the peer is shown: `"redacted"` functions, names of files
+    /// and lines, `"full"` (or `True`) frames with their locals and source as well, `"none"` neither
+    /// these nor causes and contexts.
     #[staticmethod]
-    #[pyo3(signature = (*, tracebacks = false))]
-    fn public(tracebacks: bool) -> Self {
+    #[pyo3(signature = (*, tracebacks = Shown::Redacted), text_signature = "(*, tracebacks='redacted')")]
+    fn public(tracebacks: Shown) -> Self {
         Self {
             rule: Rule::Public,
             tracebacks,
@@ -227,8 +231,11 @@ impl Policy {
 
     /// Only these attributes: `Policy.listed({Class: ["name", ...]})`.
     #[staticmethod]
-    #[pyo3(signature = (names, *, tracebacks = false))]
-    fn listed(names: &Bound<'_, PyDict>, tracebacks: bool) -> PyResult<Self> {
+    #[pyo3(
+        signature = (names, *, tracebacks = Shown::Redacted),
+        text_signature = "(names, *, tracebacks='redacted')"
+    )]
+    fn listed(names: &Bound<'_, PyDict>, tracebacks: Shown) -> PyResult<Self> {
         let mut classes = HashMap::new();
         for (class, names) in names.iter() {
             let class: Bound<'_, PyType> = class.cast_into().map_err(|error| {
@@ -249,6 +256,19 @@ impl Policy {
     }
 
     fn __repr__(&self) -> String {
-        format!("{}()", self.describe())
+        let usual = if self.is_full() {
+            Shown::Full
+        } else {
+            Shown::Redacted
+        };
+        if self.tracebacks == usual {
+            format!("{}()", self.describe())
+        } else {
+            format!(
+                "{}(tracebacks={:?})",
+                self.describe(),
+                self.tracebacks.name()
+            )
+        }
     }
 }
