@@ -56,11 +56,10 @@ mod _core {
     };
     #[pymodule_export]
     use crate::session::link::end_all_sessions;
+    #[pymodule_export]
     use crate::session::operator::{server_last_error, server_status};
     #[pymodule_export]
     use crate::session::pipeline::Pipeline;
-    #[pymodule_export]
-    use crate::session::policy::Policy;
     #[pymodule_export]
     use crate::session::policy::Policy;
     #[pymodule_export]
