@@ -154,7 +154,7 @@ def measure(action, proxies, number=20_000):
                 time = min(timeit.repeat(lambda p=p: action(p), number=number, repeat=2))
             except TypeError:
                 time = float("nan")
-            least[kind] = min(least[kind], time / number * 1e9)
+            least[kind] = min(time / number * 1e9, least[kind])
     return least
 
 

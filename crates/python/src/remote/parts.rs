@@ -13,6 +13,13 @@ pub(crate) mod _parts {
     #[pymodule_export]
     use crate::remote::traceback::RemoteLocals;
 
+    /// Puts in, or takes out, a frame evaluation hook that hands on; how many frames it has seen.
+    #[pyfunction]
+    fn foreign_hook(on: bool) -> usize {
+        // SAFETY: attached, as every function of an extension.
+        unsafe { objspace_interp::chain::foreign_hook(on) }
+    }
+
     #[pyfunction]
     fn describe_class<'py>(
         py: Python<'py>,

@@ -23,6 +23,7 @@ use super::policy::Policy;
 use super::reception::Host;
 use super::{serve, threads};
 use crate::convert::capability::Place;
+use crate::convert::declared;
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
 use crate::remote::class;
@@ -35,6 +36,7 @@ pub(crate) struct Connection {
     names: Py<PyAny>,
     classes: Mutex<Classes>,
     label: String,
+    declared: declared::Classes,
     /// The server whose client the peer is.
     host: Option<Host>,
     /// The peer debugs this process: nothing is refused to it.
@@ -85,6 +87,7 @@ impl Connection {
             names,
             classes: Mutex::default(),
             label,
+            declared: declared::Classes::default(),
             host,
             debugging: AtomicBool::new(false),
             turned_away: AtomicBool::new(false),
@@ -155,6 +158,27 @@ impl Connection {
 
     pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.event_loop.get().map(|chosen| chosen.bind(py).clone())
+    }
+
+    /// The classes that this side has declared for this session.
+    pub(crate) fn declared(&self) -> &declared::Classes {
+        &self.declared
+    }
+
+    /// Whether the peer's class of that name is known here by a twin already.
+    pub(crate) fn has_twin(&self, module: &str, qualname: &str) -> bool {
+        let py_names = |class: &Bound<'_, PyType>| declared::name_of(class).ok();
+        Python::attach(|py| {
+            let twins: Vec<_> = self
+                .classes()
+                .by_import
+                .values()
+                .map(|class| class.clone_ref(py))
+                .collect();
+            twins.iter().any(|class| {
+                py_names(class.bind(py)).is_some_and(|(m, q)| m == module && q == qualname)
+            })
+        })
     }
 
     pub(crate) fn names(&self) -> &Py<PyAny> {
@@ -346,7 +370,7 @@ impl Connection {
         let value = Reader::read_one(self, py, answer.payload, Place::Reply)?;
         match answer.outcome {
             Outcome::Value => Ok(value),
-            _ => Err(PyErr::from_value(value)),
+            _ => Err(errors::in_context(py, value)),
         }
     }
 
@@ -476,8 +500,29 @@ impl Connection {
         let bases = description
             .get_item(class::shape::BASES)?
             .cast_into::<PyTuple>()?;
-        let access = Bound::new(py, ClassAccess::new(self, id))?;
-        class::build(py, &description, &bases, access.as_any(), self.label())
+        match self.adopted(py, &description)? {
+            Some(class) => Ok(class),
+            None => {
+                let access = Bound::new(py, ClassAccess::new(self, id))?;
+                class::build(py, &description, &bases, access.as_any(), self.label())
+            }
+        }
+    }
+
+    /// The class of this process that is declared to be the one that is described.
+    fn adopted<'py>(
+        &self,
+        py: Python<'py>,
+        description: &Bound<'py, PyTuple>,
+    ) -> PyResult<Option<Bound<'py, PyType>>> {
+        let module = description.get_item(class::shape::MODULE)?;
+        let qualname = description.get_item(class::shape::QUALNAME)?;
+        let (Ok(module), Ok(qualname)) = (module.extract::<String>(), qualname.extract::<String>())
+        else {
+            return Ok(None);
+        };
+        let found = self.declared.named(py, &module, &qualname);
+        Ok(found.map(|found| found.class))
     }
 
     /// The peer's id of a class that is the twin of one of its own.

@@ -21,8 +21,9 @@ use super::pipeline;
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
+use crate::convert::graph;
 use crate::pickling::hop;
-use crate::remote::{class, contents, traceback};
+use crate::remote::{buffer, class, contents, read_ahead, traceback};
 
 /// Performs a request and queues its reply. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
@@ -207,8 +208,8 @@ fn root<'py>(
     match op {
         Op::GETITEM | Op::GETATTR => {
             let name = arguments.name(op)?;
-            if name.to_cow()? == hop::ARRIVALS {
-                return hop::arrivals(py, connection);
+            if let Some(arrivals) = hop::arrivals(py, connection, &name.to_cow()?)? {
+                return Ok(arrivals);
             }
             if !names.contains(name)? {
                 return Err(ObjectNotFound::new_err(format!(
@@ -287,6 +288,23 @@ fn run_fetch(
             connection.check(&target, Op::DIR, None)?;
             let names = target.dir()?;
             writer.contents(names.as_any())?;
+        }
+        FetchKind::ITEMS => {
+            connection.check(&target, Op::NEXT, None)?;
+            writer.value(read_ahead::answer(&target, &arguments.positional)?.as_any())?;
+        }
+        FetchKind::BUFFER => {
+            connection.check(&target, Op::BUFFER, None)?;
+            writer.buffer(&buffer::answer(&target)?)?;
+        }
+        FetchKind::COPY => {
+            connection.check(&target, Op::ITER, None)?;
+            let rest = if arguments.positional.is_empty() {
+                graph::Rest::Refused
+            } else {
+                graph::Rest::Referred
+            };
+            writer.copy(&target, rest)?;
         }
         FetchKind::CLASS => writer.value(&ask_class(py, connection, &target, &arguments)?)?,
         FetchKind::FRAME => writer.value(&ask_frame(py, connection, &target, &arguments)?)?,

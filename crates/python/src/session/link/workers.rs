@@ -229,7 +229,8 @@ impl Link {
                 ));
                 return;
             }
-            let state = &mut *self.state();
+            let mut guard = self.state();
+            let state = &mut *guard;
             next = state.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
             if let Some(request) = &next {
                 state.running.push(request.running());
@@ -237,7 +238,7 @@ impl Link {
             if next.is_none() {
                 state.lanes.remove(&thread);
             }
-            drop(state);
+            drop(guard);
             // The replies to a run of calls go together. Should the next one last, the worker that
             // looks after the stream sends what is held back.
             let since = *held.get_or_insert_with(Instant::now);
