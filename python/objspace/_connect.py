@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import time
-from typing import TYPE_CHECKING
 
 from objspace import _core
 
+# `typing` takes as long to import as all of objspace.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,7 +38,7 @@ def connect(
     `timeout` is the limit, in seconds, of one attempt; `retry` for how many seconds attempts are
     made again if nobody answers or the server has no room. `key` is the shared key (if it is not
     given, that of the environment variable OBJSPACE_KEY or of the file that OBJSPACE_KEY_FILE
-    names; `b""` for none at all); `tls` the certificates for `tls://`, which may be left out with a key;
+    names; `b""` for none at all); `tls` the certificates for `tls://`, not needed with a key;
     `heartbeat` the seconds within which a dead peer is noticed (`None`: never). `exported_names` is
     what the other side may ask for by name, `policy` what it may do with objects of this process
     (`Policy.public()` unless given).
@@ -76,5 +76,8 @@ def connect(
             if left <= 0 or getattr(error, "permanent", False):
                 raise
             # Not all at once: a server that comes back is met by all of its clients.
+            # Only who has to try again pays for this import.
+            import random
+
             time.sleep(min(left, pause * random.uniform(0.5, 1.0)))
             pause = min(pause * 2, _LONGEST_PAUSE)

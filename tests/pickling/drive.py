@@ -17,7 +17,6 @@ import warnings
 
 import chain_programs
 import suspended_programs
-
 from objspace import pickling
 from objspace._core import _parts
 

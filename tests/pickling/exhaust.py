@@ -7,7 +7,6 @@ import warnings
 
 import forge
 import suspended_programs
-
 from objspace._core import Reducer
 
 VARIABLES = 4

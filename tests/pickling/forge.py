@@ -15,7 +15,6 @@ import warnings
 
 import chain_programs
 import suspended_programs
-
 from objspace import pickling
 from objspace._core import Reducer, unwrap_pickle, wrap_pickle
 
@@ -49,7 +48,7 @@ JUNK = [
     lambda: ValueError("forged"),
     lambda: ValueError,
     lambda: len,
-    lambda: (lambda: 1),
+    lambda: lambda: 1,
     lambda: "text".upper,
     object,
     lambda: suspended_programs.loops(),

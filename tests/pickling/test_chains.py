@@ -11,7 +11,6 @@ import weakref
 from pathlib import Path
 
 import pytest
-
 from objspace import pickling
 from objspace.pickling import Continuation, capture, run
 

@@ -6,7 +6,6 @@ import types
 from pathlib import Path
 
 import pytest
-
 from objspace import pickling
 from objspace._core import Reducer
 from objspace.pickling import capture, run

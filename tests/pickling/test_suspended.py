@@ -10,7 +10,6 @@ import types
 import warnings
 
 import pytest
-
 from objspace import pickling
 
 

@@ -42,8 +42,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::proxy::{
-        ProxyOperation, delegate, get_tproxy_controller, install_type_hook, make_proxy,
-        operation_table, tproxy, type_hook_installed, uninstall_type_hook,
+        ProxyOperation, delegate, get_tproxy_controller, hook_indexing, install_type_hook,
+        make_proxy, operation_table, tproxy, type_hook_installed, uninstall_type_hook,
     };
     #[pymodule_export]
     use crate::remote::parts::_parts;
@@ -60,7 +60,11 @@ mod _core {
     #[pymodule_export]
     use crate::session::operator::{server_last_error, server_status};
     #[pymodule_export]
+    use crate::session::pipeline::Pipeline;
+    #[pymodule_export]
     use crate::session::policy::Policy;
+    #[pymodule_export]
+    use crate::session::promise::Promise;
     #[pymodule_export]
     use crate::session::secure::{Tls, connect, connect_over_fds};
     #[pymodule_export]

@@ -65,7 +65,7 @@ pub(crate) struct Code {
     pub(crate) adaptive: [u16; 1],
 }
 
-/// `PyThreadState`, up to its trace function.
+/// `PyThreadState`, up to its stack of handled exceptions.
 #[repr(C)]
 pub(crate) struct Thread {
     before: [u8; 32],

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use objspace_proto::{ClassRef, Encoder, ExportId, Kind, Payload, StructKind};
-use pyo3::exceptions::{PyBaseException, PyRecursionError};
+use pyo3::exceptions::{PyBaseException, PyRecursionError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -21,6 +21,7 @@ use crate::proxy;
 use crate::remote::controller::{self, Remote};
 use crate::remote::exception;
 use crate::session::connection::Connection;
+use crate::session::promise::Promise;
 
 /// How deep containers may nest: less than what a decoder accepts.
 const DEPTH: usize = 180;
@@ -36,6 +37,7 @@ pub(crate) struct Writer<'c> {
     depth: usize,
     describing: Vec<Py<PyAny>>,
     going_home: Vec<Py<PyAny>>,
+    promises: Vec<Py<Promise>>,
 }
 
 impl<'c> Writer<'c> {
@@ -47,6 +49,7 @@ impl<'c> Writer<'c> {
             depth: 0,
             describing: Vec::new(),
             going_home: Vec::new(),
+            promises: Vec::new(),
         }
     }
 
@@ -58,6 +61,20 @@ impl<'c> Writer<'c> {
             std::mem::take(&mut self.payload),
             std::mem::take(&mut self.going_home),
         )
+    }
+
+    /// Whether every promise that was mentioned is still under way. If not, the payload must be
+    /// written again: the peer need not keep the answers of those that have arrived.
+    pub(crate) fn promises_are_pending(&self) -> bool {
+        self.promises
+            .iter()
+            .all(|promise| promise.get().question().is_some())
+    }
+
+    /// As [`finish`](Self::finish), with the promises that are mentioned.
+    pub(crate) fn finish_with_promises(mut self) -> (Prepared, Vec<Py<Promise>>) {
+        let promises = std::mem::take(&mut self.promises);
+        (self.finish(), promises)
     }
 
     fn encoder(&mut self) -> Encoder<'_> {
@@ -114,6 +131,8 @@ impl<'c> Writer<'c> {
                     self.reference(value, &class)?;
                 }
             }
+        } else if let Ok(promise) = value.cast_exact::<Promise>() {
+            self.promise(promise)?;
         } else if let Ok(number) = value.cast_exact::<PyComplex>() {
             self.encoder().complex(number.real(), number.imag());
         } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
@@ -146,6 +165,28 @@ impl<'c> Writer<'c> {
         } else {
             self.by_reference_or_name(value)?;
         }
+        Ok(())
+    }
+
+    /// What has arrived travels as itself; the rest by the number of its question.
+    fn promise(&mut self, promise: &Bound<'_, Promise>) -> PyResult<()> {
+        if let Some(arrived) = promise.get().arrived(promise.py()) {
+            return self.value(&arrived?);
+        }
+        Promise::check_here(promise)?;
+        let to = promise.get().pipeline().get().connection();
+        if !Arc::ptr_eq(to, self.connection) {
+            return Err(PyRuntimeError::new_err(format!(
+                "a promise of {} that is under way cannot be sent to {}: send its value",
+                to.peer(),
+                self.connection.peer()
+            )));
+        }
+        let Some(question) = promise.get().question() else {
+            return self.promise(promise);
+        };
+        self.encoder().answer(question);
+        self.promises.push(promise.clone().unbind());
         Ok(())
     }
 
@@ -331,7 +372,7 @@ impl<'c> Writer<'c> {
             written += 1;
         }
         if written != count {
-            return Err(pyo3::exceptions::PyRuntimeError::new_err(
+            return Err(PyRuntimeError::new_err(
                 "the container changed its size while it was sent",
             ));
         }

@@ -330,9 +330,32 @@ fn operate<'py>(
         }
         _ => {}
     }
-    remote
-        .connection
-        .call(py, remote.target(), op, args, keywords)
+    let (connection, target) = (&remote.connection, remote.target());
+    if may_promise(op) {
+        connection.operate(py, target, op, args, keywords)
+    } else {
+        connection.call(py, target, op, args, keywords)
+    }
+}
+
+/// Operations whose result may be any object, or is not looked at: in a `pipeline()` block they do
+/// not wait. (An operation in place gives the proxy itself, which is to stay what it is.)
+fn may_promise(op: Op) -> bool {
+    matches!(
+        op,
+        Op::GETATTR
+            | Op::SETATTR
+            | Op::DELATTR
+            | Op::CALL
+            | Op::CALL_METHOD
+            | Op::GETITEM
+            | Op::SETITEM
+            | Op::DELITEM
+            | Op::NEG
+            | Op::POS
+            | Op::ABS
+            | Op::INVERT
+    ) || (Op::ADD..=Op::ROR).contains(&op)
 }
 
 /// `proxy.name`: deferred if the caller's next instructions call it at once.
@@ -360,7 +383,7 @@ fn getattr<'py>(
         return proxy::new_deferred(py, controller, &DEFERRED)
             .map(|deferred| deferred.into_bound(py));
     }
-    remote.connection.call(
+    remote.connection.operate(
         py,
         remote.target(),
         Op::GETATTR,
@@ -544,7 +567,7 @@ fn operate_deferred<'py>(
     all.extend_from_slice(args);
     remote
         .connection
-        .call(py, remote.target(), Op::CALL_METHOD, &all, keywords)
+        .operate(py, remote.target(), Op::CALL_METHOD, &all, keywords)
 }
 
 fn resolve_deferred<'py>(

@@ -17,13 +17,14 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::deadline;
 use super::errors;
-use super::link::{Answer, Held, Link, State};
+use super::link::{Answer, Held, Link, State, Wait};
+use super::pipeline::{self, Pipeline};
 use super::policy::Policy;
 use super::reception::Host;
 use super::{serve, threads};
 use crate::convert::capability::Place;
 use crate::convert::decode::Reader;
-use crate::convert::encode::Writer;
+use crate::convert::encode::{Prepared, Writer};
 use crate::remote::class;
 use crate::remote::class_access::ClassAccess;
 
@@ -176,6 +177,25 @@ impl Connection {
 
     // ------------------------------------------------------------------ asking the peer
 
+    /// Performs `op` on the peer's `target`: the result, or in a `pipeline()` block the promise of
+    /// it. For operations whose result may be any object.
+    pub(crate) fn operate<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        target: OutgoingTarget,
+        op: Op,
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(pipeline) = pipeline::current(py, self)? {
+            pipeline.get().make_room(py)?;
+            let target = pipeline::Target::Known(target);
+            return Pipeline::send(&pipeline, &target, op, positional, keywords)
+                .map(Bound::into_any);
+        }
+        self.call(py, target, op, positional, keywords)
+    }
+
     /// Performs `op` on the peer's `target` and waits for the result.
     pub(crate) fn call<'py>(
         self: &Arc<Self>,
@@ -185,9 +205,7 @@ impl Connection {
         positional: &[Bound<'py, PyAny>],
         keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut writer = Writer::new(self);
-        writer.arguments(positional, keywords)?;
-        let (payload, _alive) = writer.finish();
+        let (payload, _alive) = self.arguments(positional, keywords)?;
         let asked = self.ask(py, |state, thread, parent| {
             state
                 .engine
@@ -211,9 +229,7 @@ impl Connection {
         positional: &[Bound<'py, PyAny>],
         keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut writer = Writer::new(self);
-        writer.arguments(positional, keywords)?;
-        let (payload, _alive) = writer.finish();
+        let (payload, _alive) = self.arguments(positional, keywords)?;
         let asked = self.ask(py, |state, thread, parent| {
             state.engine.fetch(thread, parent, target, what, payload)
         })?;
@@ -221,6 +237,20 @@ impl Connection {
             let what = format!("fetching {what:?}");
             deadline::expired(&self.words(py, target, &what, None), self.peer())
         })
+    }
+
+    fn arguments<'py>(
+        self: &Arc<Self>,
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+    ) -> PyResult<Prepared> {
+        loop {
+            let mut writer = Writer::new(self);
+            writer.arguments(positional, keywords)?;
+            if writer.promises_are_pending() {
+                return Ok(writer.finish());
+            }
+        }
     }
 
     /// What was asked of which object, for an error message.
@@ -275,12 +305,7 @@ impl Connection {
         }
         let (thread, parent) = threads::context(&self.link);
         let wait = {
-            let mut state = self.link.state();
-            if let Some(end) = &state.end {
-                let error = errors::session_ended(&self.link.peer, end);
-                drop(state);
-                return Err(error);
-            }
+            let mut state = self.link.open_state()?;
             state.engine.set_deadline(deadline.map(deadline::left));
             match send(&mut state, thread.0, parent) {
                 Ok(question) => Link::expect(&mut state, question, deadline),
@@ -291,12 +316,28 @@ impl Connection {
             }
         };
         self.link.flush(py)?;
-        let answer = self
-            .link
-            .wait_for(py, wait, |py, request| serve::serve(py, self, request))?;
+        if let Err(error) = pipeline::collect_open(py) {
+            self.link.cancel(wait);
+            return Err(error);
+        }
+        let answer = self.wait(py, wait, true)?;
         answer.map(|answer| self.result(py, answer)).transpose()
     }
 
+    /// Waits for a reply, running calls nested in it meanwhile. `counts`: as a round trip. `None`:
+    /// the time was over first.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        wait: Wait,
+        counts: bool,
+    ) -> PyResult<Option<Answer>> {
+        self.link.wait_for(py, wait, counts, |py, request| {
+            serve::serve(py, self, request);
+        })
+    }
+
+    /// What a reply says.
     pub(crate) fn result<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
@@ -513,8 +554,16 @@ impl Connection {
             let state = self.link.state();
             match state.engine.answer_value(question, ticket) {
                 Ok(AnswerValue::Done {
-                    value: Some(held), ..
+                    value: Some(held),
+                    outcome: Outcome::Value,
                 }) => Ok(held.clone_ref(py)),
+                Ok(AnswerValue::Done {
+                    value: Some(held), ..
+                }) => {
+                    let error = held.clone_ref(py);
+                    drop(state);
+                    return Err(PyErr::from_value(error.into_bound(py)));
+                }
                 Ok(_) => Err(errors::ProtocolError::new_err(
                     "the result of an earlier call is not there",
                 )),

@@ -7,7 +7,9 @@ pub(crate) mod errors;
 pub(crate) mod link;
 pub(crate) mod operator;
 pub(crate) mod perform;
+pub(crate) mod pipeline;
 pub(crate) mod policy;
+pub(crate) mod promise;
 pub(crate) mod reception;
 pub(crate) mod secure;
 pub(crate) mod serve;
@@ -30,6 +32,7 @@ use pyo3::types::{PyDict, PyString};
 use crate::remote::view::RemoteView;
 use connection::Connection;
 use link::{Channel, Link};
+use pipeline::Pipeline;
 use policy::Policy;
 
 /// A session with another process: what it exports can be reached through `remote`, and it can
@@ -193,6 +196,14 @@ impl Session {
         let mut names: Vec<String> = names.extract()?;
         names.sort();
         Ok(names)
+    }
+
+    /// A block in which operations on the other side's objects do not wait: each gives a `Promise`
+    /// at once, which may be passed on or operated on before it arrives. Leaving the block waits for
+    /// all, in one round trip, and raises the first error that was not seen. It concerns this thread
+    /// (this task, this greenlet) only.
+    fn pipeline(&self, py: Python<'_>) -> PyResult<Py<Pipeline>> {
+        Py::new(py, Pipeline::new(Arc::clone(&self.connection)))
     }
 
     /// Serves the other side on this thread until the session ends.

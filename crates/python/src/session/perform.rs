@@ -107,6 +107,21 @@ pub(crate) fn perform<'py>(
     }
 }
 
+/// Performs `op` on `target` for a caller who cannot ask the other operand himself: a binary
+/// operation is performed as the operator, and never answers `NotImplemented` in its place.
+pub(crate) fn apply_operator<'py>(
+    target: &Bound<'py, PyAny>,
+    op: Op,
+    args: &Arguments<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if let [other] = args.positional.as_slice()
+        && let Some(result) = crate::proxy::operator(target, op, other)
+    {
+        return result;
+    }
+    perform(target, op, args)
+}
+
 /// `next(target)`: StopIteration with its value when the iterator is exhausted.
 fn next<'py>(target: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = target.py();

@@ -9,8 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use super::boundary::{Container, container, contents};
-use super::object::{Object, Payload, as_proxy, guarded, is_proxy};
+use super::{Container, container, contents};
+use crate::proxy::object::{Object, Payload, as_proxy, guarded, is_proxy};
 
 type Class = *mut ffi::PyTypeObject;
 
