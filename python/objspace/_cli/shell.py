@@ -11,9 +11,10 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from objspace._cli import FAILED, OK, explain, one_line, version
+from objspace._cli import FAILED, OK, explain, one_line, security, version
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from types import CodeType
 
 SHOWN = 20
@@ -21,13 +22,14 @@ STDIN = "<stdin>"
 DOTTED = re.compile(r"(?P<object>\w+(?:\.\w+)*)\.(?P<start>\w*)$")
 
 
-def run(url: str) -> int:
+def run(options: Namespace) -> int:
     """Connects, runs the prompt until its end, and returns the exit code."""
+    url = options.url
     import objspace
     from objspace.distributed import session_of
 
     try:
-        remote = objspace.connect(url)
+        remote = objspace.connect(url, **security(options))
     except (OSError, ValueError) as error:
         raise explain(error, url, listening=False) from error
     try:

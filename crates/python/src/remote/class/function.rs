@@ -393,7 +393,7 @@ pub(super) fn annotated<'py>(value: &Bound<'py, PyAny>, depth: u8) -> PyResult<B
 }
 
 /// The name of an object that the typing module exports.
-fn typing_name(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+pub(super) fn typing_name(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     let py = value.py();
     let name = if let Ok(class) = value.cast::<PyType>() {
         class.name()?.to_string_lossy().into_owned()
@@ -417,7 +417,7 @@ fn typing_name(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
 }
 
 /// Whether the typing module exports that name.
-fn is_typing(py: Python<'_>, name: &str) -> bool {
+pub(super) fn is_typing(py: Python<'_>, name: &str) -> bool {
     py.import("typing")
         .and_then(|typing| typing.getattr("__all__")?.contains(name))
         .unwrap_or(false)
