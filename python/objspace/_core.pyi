@@ -18,6 +18,10 @@ from typing import (
     final,
     overload,
 )
+from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
+from types import CodeType, CoroutineType, FrameType, TracebackType
+from typing import Any, Never, ParamSpec, Self, SupportsIndex, TypedDict, TypeVar, final, overload
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -510,3 +514,4 @@ class LogFile:
         backwards: bool = False,
         limit: int | None = None,
     ) -> list[Operation]: ...
+
