@@ -17,10 +17,6 @@ from typing import (
     final,
     overload,
 )
-from collections.abc import Callable, Iterator, Mapping
-from os import PathLike
-from types import CodeType, CoroutineType, FrameType, TracebackType
-from typing import Any, Never, ParamSpec, Self, SupportsIndex, TypedDict, TypeVar, final, overload
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -513,4 +509,3 @@ class LogFile:
         backwards: bool = False,
         limit: int | None = None,
     ) -> list[Operation]: ...
-
