@@ -2,8 +2,8 @@
 
     python benches/pickling.py [PROTOTYPE]
 
-PROTOTYPE is a folder with a prototype that has `ch.capture`, `tp.dumps` and `tp.loads`; its chain of
-six frames is then measured beside ours.
+PROTOTYPE is a folder with a prototype that has `ch.capture`, `tp.dumps` and `tp.loads`; its chain
+of six frames is then measured beside ours.
 """
 
 import functools
