@@ -151,9 +151,10 @@ def connect_by_ssh(
         code = process.poll()
         _end(process)
         told = complaints.last()
-        if code is None and not told:
+        # It did its work, and who is at the other end is the matter.
+        if not code:
             raise
-        text = f"{url}: ssh ended with code {code}" if code is not None else str(error)
+        text = f"{url}: ssh ended with code {code}"
         better = type(error)(f"{text}: {told}" if told else text)
         # 255 is ssh's own failure, 127 an unknown command: a server that starts late is neither.
         better.permanent = code == 127  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """Deadlines, heartbeats, and servers that end in good order."""
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -289,19 +290,27 @@ def close(grace):
     running.start()
     assert inside.wait(20)
     other.close(20)
+
+    def until_refused():
+        for number in itertools.count():
+            other.echo(number)
+
     with late(20), pytest.raises(ConnectionRefusedError, match="closing"):
-        while True:
-            other.echo(1)
+        until_refused()
     with pytest.raises(ConnectionError):
         objspace.connect(server.url)
     assert results == []
     refused.set()
     running.join(20)
     assert results == ["nested"]
-    with late(20), pytest.raises(ConnectionLost, match="the server is closing"):
+
+    def until_lost():
         while True:
             with contextlib.suppress(ConnectionRefusedError):
                 remote.echo(1)
+
+    with late(20), pytest.raises(ConnectionLost, match="the server is closing"):
+        until_lost()
 
 
 APP = """

@@ -191,7 +191,7 @@ def sessions(status: Status, former: Status | None) -> RenderableType:
                 size((session.bytes_sent - last.bytes_sent) / elapsed),
             ]
         table.add_row(
-            session.peer.removeprefix("the client at "),
+            client(session.peer),
             span(session.seconds),
             str(session.served),
             *rates,
@@ -208,9 +208,7 @@ def running(status: Status) -> RenderableType:
     calls.sort(key=lambda item: -item[0].seconds)
     for call, peer in calls[:CALLS_SHOWN]:
         of = f" of {call.kind}" if call.kind else ""
-        table.add_row(
-            f"{call.operation}{of}", span(call.seconds), peer.removeprefix("the client at ")
-        )
+        table.add_row(f"{call.operation}{of}", span(call.seconds), client(peer))
     return table
 
 
@@ -224,7 +222,7 @@ def exported(status: Status) -> RenderableType:
 def oldest(status: Status) -> RenderableType:
     table = grid("oldest references", "age", "client")
     for age, kind, peer in status.oldest[:CALLS_SHOWN]:
-        table.add_row(kind, span(age), peer.removeprefix("the client at "))
+        table.add_row(kind, span(age), client(peer))
     return table
 
 
@@ -237,6 +235,11 @@ def grid(*names: str) -> Table:
     for name in rest:
         table.add_column(name, justify="left" if name == "client" else "right", no_wrap=True)
     return table
+
+
+def client(peer: str) -> str:
+    """A client, short: its address, or its number where all come to the same address."""
+    return peer.removeprefix("the client at ").partition(" at ")[0]
 
 
 def span(seconds: float) -> str:

@@ -15,8 +15,8 @@ use pyo3::types::{
     PySlice, PyString, PyTuple, PyType,
 };
 
-use super::named;
 use super::types::{self, Rule};
+use super::{declared, graph, named};
 use crate::proxy;
 use crate::remote::controller::{self, Remote};
 use crate::remote::exception;
@@ -199,6 +199,9 @@ impl<'c> Writer<'c> {
         }
         let class = value.get_type();
         match types::rule_of(&class)? {
+            Rule::Described if self.connection.declared().sends_by_value(&class)? => {
+                self.declared_instance(value, &class)
+            }
             Rule::Value(kind) => self.structure(kind, value),
             Rule::Builtin(Kind::BUILTIN) => {
                 if let Some((module, qualname)) = named::name_of(value)? {
@@ -217,9 +220,8 @@ impl<'c> Writer<'c> {
             // It refers to itself: a bare reference to what is being described.
             return self.simple_reference(error, Kind::EXCEPTION);
         }
-        let redact = !self.connection.policy().shows_tracebacks();
         let options = exception::Options {
-            redact,
+            shown: self.connection.policy().tracebacks(),
             ..exception::Options::default()
         };
         let nodes = exception::describe(error.py(), error.cast()?, options)?;
@@ -418,6 +420,54 @@ impl<'c> Writer<'c> {
             };
             self.payload.attach(Box::new(shared));
         }
+    }
+
+    /// A copy of a buffer.
+    pub(crate) fn buffer(&mut self, parts: &[Bound<'_, PyAny>; 4]) -> PyResult<()> {
+        self.encoder().r#struct(StructKind::BUFFER, parts.len());
+        parts.iter().try_for_each(|part| self.value(part))
+    }
+
+    /// An instance of a class that is declared to travel by value.
+    fn declared_instance(
+        &mut self,
+        value: &Bound<'_, PyAny>,
+        class: &Bound<'_, PyType>,
+    ) -> PyResult<()> {
+        let (module, qualname) = declared::name_of(class)?;
+        let state = declared::state(value, class)?;
+        self.nested(|writer| {
+            writer
+                .encoder()
+                .r#struct(StructKind::INSTANCE, 3 + 2 * state.attributes.len());
+            writer.encoder().str(&module);
+            writer.encoder().str(&qualname);
+            writer.value(&state.value)?;
+            state.attributes.iter().try_for_each(|(name, value)| {
+                writer.text(name)?;
+                writer.value(value)
+            })
+        })
+    }
+
+    /// A deep copy of a container, as `graph` takes it apart.
+    pub(crate) fn copy(&mut self, value: &Bound<'_, PyAny>, rest: graph::Rest) -> PyResult<()> {
+        let nodes = graph::collect(self.connection, value, rest)?;
+        self.encoder().r#struct(StructKind::GRAPH, nodes.len());
+        for node in &nodes {
+            self.encoder().tuple(1 + node.slots.len());
+            self.encoder().int(i64::try_from(node.number())?);
+            for slot in &node.slots {
+                match slot {
+                    graph::Slot::Value(value) => self.value(value)?,
+                    graph::Slot::Node(index) => {
+                        self.encoder().r#struct(StructKind::NODE, 1);
+                        self.encoder().int(i64::try_from(*index)?);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn structure(&mut self, kind: StructKind, value: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -9,9 +9,7 @@ mod boundary;
 mod bypass;
 mod delegation;
 mod exceptions;
-mod heap;
 mod hook;
-mod json;
 mod object;
 mod perform;
 mod reduce;
@@ -20,6 +18,7 @@ mod table;
 mod tputil;
 mod types;
 
+pub(crate) use boundary::hook_indexing;
 pub(crate) use delegation::{delegate, remember_delegate};
 pub(crate) use hook::{
     install_type_hook, install_unless_left_out, type_hook_installed, uninstall_type_hook,

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PySlice, PyString, PyType};
 
 use super::awaitable;
+use super::buffer;
 use super::chain;
 use super::class::{self, statics};
 use super::contents::{self, Part};
@@ -29,6 +30,7 @@ pub(crate) struct Remote {
     iterated: Mutex<Option<Iterated>>,
     merge: Mutex<Option<dict_view::Merge>>,
     driver: awaitable::Driver,
+    buffers: buffer::Kept,
 }
 
 /// The last snapshot that was iterated over: C code that turns an iterable into a list asks for its
@@ -48,6 +50,7 @@ impl Remote {
             iterated: Mutex::new(None),
             merge: Mutex::new(None),
             driver: awaitable::Driver::default(),
+            buffers: buffer::Kept::default(),
         }
     }
 
@@ -94,6 +97,10 @@ impl Remote {
 
     pub(crate) fn driver(&self) -> &awaitable::Driver {
         &self.driver
+    }
+
+    pub(crate) fn buffers(&self) -> &buffer::Kept {
+        &self.buffers
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -282,6 +289,7 @@ fn operate<'py>(
                 return py.import("builtins")?.call_method1("reversed", (contents,));
             }
         }
+        Op::BUFFER => return buffer::fetch(py, remote, buffer::flags_of(args)?),
         Op::AWAIT | Op::AITER | Op::ANEXT | Op::AENTER | Op::AEXIT => {
             if let Some(answer) = awaitable::operate(proxy, remote, op, args)? {
                 return Ok(answer);

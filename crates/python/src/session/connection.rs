@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 use objspace_proto::{
     AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome,
@@ -23,6 +24,7 @@ use super::policy::Policy;
 use super::reception::Host;
 use super::{serve, threads};
 use crate::convert::capability::Place;
+use crate::convert::declared;
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
 use crate::remote::class;
@@ -35,6 +37,7 @@ pub(crate) struct Connection {
     names: Py<PyAny>,
     classes: Mutex<Classes>,
     label: String,
+    declared: declared::Classes,
     /// The server whose client the peer is.
     host: Option<Host>,
     /// The peer debugs this process: nothing is refused to it.
@@ -50,10 +53,13 @@ pub(crate) struct Connection {
 struct Classes {
     by_import: HashMap<ImportId, Py<PyType>>,
     by_class: HashMap<usize, ImportId>,
+    /// Classes of the peer that a thread is making now.
+    making: HashMap<ImportId, ThreadId>,
     /// Classes whose shape could not be built, and why.
     refused: HashMap<ImportId, String>,
-    /// Classes of this side whose shape is being written, so that a cycle ends.
-    describing: Vec<usize>,
+    /// Classes of this side whose shape a thread is writing, so that a cycle ends. Another thread
+    /// writes it as well: it must not mention the class before its shape is sent.
+    describing: Vec<(usize, ThreadId)>,
 }
 
 fn label(peer: &str) -> String {
@@ -85,6 +91,7 @@ impl Connection {
             names,
             classes: Mutex::default(),
             label,
+            declared: declared::Classes::default(),
             host,
             debugging: AtomicBool::new(false),
             turned_away: AtomicBool::new(false),
@@ -155,6 +162,27 @@ impl Connection {
 
     pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.event_loop.get().map(|chosen| chosen.bind(py).clone())
+    }
+
+    /// The classes that this side has declared for this session.
+    pub(crate) fn declared(&self) -> &declared::Classes {
+        &self.declared
+    }
+
+    /// Whether the peer's class of that name is known here by a twin already.
+    pub(crate) fn has_twin(&self, module: &str, qualname: &str) -> bool {
+        let py_names = |class: &Bound<'_, PyType>| declared::name_of(class).ok();
+        Python::attach(|py| {
+            let twins: Vec<_> = self
+                .classes()
+                .by_import
+                .values()
+                .map(|class| class.clone_ref(py))
+                .collect();
+            twins.iter().any(|class| {
+                py_names(class.bind(py)).is_some_and(|(m, q)| m == module && q == qualname)
+            })
+        })
     }
 
     pub(crate) fn names(&self) -> &Py<PyAny> {
@@ -346,7 +374,7 @@ impl Connection {
         let value = Reader::read_one(self, py, answer.payload, Place::Reply)?;
         match answer.outcome {
             Outcome::Value => Ok(value),
-            _ => Err(PyErr::from_value(value)),
+            _ => Err(errors::in_context(py, value)),
         }
     }
 
@@ -356,7 +384,15 @@ impl Connection {
     pub(crate) fn export(&self, value: &Bound<'_, PyAny>) -> PyResult<ExportId> {
         let held = Held::new(value.clone().unbind());
         let key = value.as_ptr() as u64;
-        let exported = self.link.state().engine.export(key, move || held);
+        let mut state = self.link.state();
+        if let Some(end) = state.end.clone() {
+            // Its table is empty for good: what was entered now would stay, and could hold whatever
+            // holds this session.
+            drop(state);
+            return Err(errors::session_ended(self.peer(), &end));
+        }
+        let exported = state.engine.export(key, move || held);
+        drop(state);
         exported.map_err(|error| errors::protocol(&error))
     }
 
@@ -390,7 +426,7 @@ impl Connection {
     /// Sends the shape of `class`, and of the classes that it is made of, unless the peer has it.
     pub(crate) fn send_shape(self: &Arc<Self>, class: &Bound<'_, PyType>) -> PyResult<ExportId> {
         let py = class.py();
-        let key = class.as_ptr() as usize;
+        let key = (class.as_ptr() as usize, std::thread::current().id());
         let id = self.export(class.as_any())?;
         let known = self.link.state().engine.shape_sent(id);
         if known || self.classes().describing.contains(&key) {
@@ -435,11 +471,21 @@ impl Connection {
                 self.peer()
             )));
         }
+        let this_thread = std::thread::current().id();
         let (shape, end) = {
             let mut state = self.link.state();
             (state.shapes.remove(&id), state.end.clone())
         };
         let Some(shape) = shape else {
+            // Another thread that met the class first is making it.
+            let maker = self.classes().making.get(&id).copied();
+            if maker.is_some_and(|maker| maker != this_thread) {
+                return self.class_from_another_thread(py, id);
+            }
+            if let Some(class) = self.classes().by_import.get(&id) {
+                return Ok(class.bind(py).clone());
+            }
+            // A session that ends forgets the shapes that nobody has read.
             if let Some(end) = end {
                 return Err(errors::session_ended(self.peer(), &end));
             }
@@ -449,20 +495,38 @@ impl Connection {
                 id.slot()
             )));
         };
+        self.classes().making.insert(id, this_thread);
         let built = self.build_class(py, id, shape);
-        let class = match built {
-            Ok(class) => class,
-            Err(error) => {
-                // The shape comes once: who meets the class again is told what was wrong with it.
-                self.classes().refused.insert(id, error.to_string());
-                return Err(error);
-            }
-        };
+        let failure = built
+            .as_ref()
+            .err()
+            .filter(|error| !error.is_instance_of::<errors::ConnectionLost>(py))
+            .map(ToString::to_string);
         let mut classes = self.classes();
-        classes.by_class.insert(class.as_ptr() as usize, id);
-        classes.by_import.insert(id, class.clone().unbind());
+        classes.making.remove(&id);
+        if let Ok(class) = &built {
+            classes.by_class.insert(class.as_ptr() as usize, id);
+            classes.by_import.insert(id, class.clone().unbind());
+        } else if let Some(failure) = failure {
+            // The shape comes once: who meets the class again is told what was wrong with it.
+            classes.refused.insert(id, failure);
+        }
         drop(classes);
-        Ok(class)
+        built
+    }
+
+    /// Waits for the class that another thread is making.
+    fn class_from_another_thread<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        id: ImportId,
+    ) -> PyResult<Bound<'py, PyType>> {
+        while self.classes().making.contains_key(&id) {
+            threads::detach(py, || std::thread::sleep(Duration::from_micros(200)));
+            py.check_signals()?;
+        }
+        // If that failed, this says so in its own words.
+        self.class_of(py, id)
     }
 
     fn build_class<'py>(
@@ -476,8 +540,29 @@ impl Connection {
         let bases = description
             .get_item(class::shape::BASES)?
             .cast_into::<PyTuple>()?;
-        let access = Bound::new(py, ClassAccess::new(self, id))?;
-        class::build(py, &description, &bases, access.as_any(), self.label())
+        match self.adopted(py, &description)? {
+            Some(class) => Ok(class),
+            None => {
+                let access = Bound::new(py, ClassAccess::new(self, id))?;
+                class::build(py, &description, &bases, access.as_any(), self.label())
+            }
+        }
+    }
+
+    /// The class of this process that is declared to be the one that is described.
+    fn adopted<'py>(
+        &self,
+        py: Python<'py>,
+        description: &Bound<'py, PyTuple>,
+    ) -> PyResult<Option<Bound<'py, PyType>>> {
+        let module = description.get_item(class::shape::MODULE)?;
+        let qualname = description.get_item(class::shape::QUALNAME)?;
+        let (Ok(module), Ok(qualname)) = (module.extract::<String>(), qualname.extract::<String>())
+        else {
+            return Ok(None);
+        };
+        let found = self.declared.named(py, &module, &qualname);
+        Ok(found.map(|found| found.class))
     }
 
     /// The peer's id of a class that is the twin of one of its own.
@@ -503,12 +588,15 @@ impl Connection {
             unsafe { ffi::Py_INCREF(handle as *mut ffi::PyObject) };
             true
         };
-        let known = self
-            .link
-            .state()
-            .engine
-            .import(id, revive)
-            .map_err(|error| errors::protocol(&error))?;
+        let known = {
+            let mut state = self.link.state();
+            if let Some(end) = state.end.clone() {
+                drop(state);
+                return Err(errors::session_ended(self.peer(), &end));
+            }
+            state.engine.import(id, revive)
+        };
+        let known = known.map_err(|error| errors::protocol(&error))?;
         if let Import::Known(handle) = known {
             // SAFETY: `revive` took the reference that is handed over here.
             return Ok(unsafe { Bound::from_owned_ptr(py, handle as *mut ffi::PyObject) });

@@ -4,6 +4,7 @@ pub(crate) mod awaiting;
 pub(crate) mod connection;
 pub(crate) mod deadline;
 pub(crate) mod errors;
+pub(crate) mod gate;
 pub(crate) mod link;
 pub(crate) mod operator;
 pub(crate) mod perform;
@@ -27,8 +28,9 @@ use objspace_proto::{
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyType};
 
+use crate::convert::declared;
 use crate::remote::view::RemoteView;
 use connection::Connection;
 use link::{Channel, Link};
@@ -43,6 +45,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    fn declare(&self, class: &Bound<'_, PyType>, by_value: bool) -> PyResult<()> {
+        let (module, qualname) = declared::name_of(class)?;
+        if self.connection.has_twin(&module, &qualname) {
+            return Err(PyValueError::new_err(format!(
+                "an object of the other side's {module}.{qualname} was met before: declare the class \
+                 before it is used"
+            )));
+        }
+        self.connection.declared().declare(class, by_value)
+    }
+
     pub(crate) fn of(connection: Arc<Connection>) -> Self {
         Self { connection }
     }
@@ -212,6 +225,26 @@ impl Session {
         connection
             .link
             .serve_here(py, &|py, request| serve::serve(py, connection, request))
+    }
+
+    /// Declares that `cls`, a class of this process, is the other side's class of the same module and
+    /// qualified name. Objects of that class are then of `cls`, and `cls` itself arrives as such.
+    ///
+    /// Both classes must mean the same. Returns `cls`. Raises `ValueError` if an object of the other
+    /// side's class was met before: declare it first.
+    fn adopt<'py>(&self, cls: Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+        self.declare(&cls, false)?;
+        Ok(cls)
+    }
+
+    /// Instances of `cls` travel by value in this session, in both directions.
+    ///
+    /// As `objspace.by_value`, for one session: both sides have to declare their class of that name.
+    /// Raises `TypeError` for a class whose instances are made by C code, and `ValueError` if the other
+    /// side's class was met before.
+    fn by_value<'py>(&self, cls: Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+        self.declare(&cls, true)?;
+        Ok(cls)
     }
 
     /// Ends the session. Proxies of it raise `ConnectionLost` from now on. Again: no effect.

@@ -227,7 +227,13 @@ impl Reception {
     }
 
     fn let_in(self: &Arc<Self>, py: Python<'_>, welcomed: Welcomed) {
-        let peer = format!("the client at {}", welcomed.stream.peer());
+        let peer = if self.operators.private {
+            // They have no addresses that tell them apart.
+            let number = self.guests().admitted + 1;
+            format!("client {number} at {}", welcomed.stream.peer())
+        } else {
+            format!("the client at {}", welcomed.stream.peer())
+        };
         let connection = Session::over_stream(
             py,
             welcomed.stream,

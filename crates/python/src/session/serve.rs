@@ -16,6 +16,7 @@ use super::awaiting;
 use super::connection::Connection;
 use super::deadline;
 use super::errors::{self, ObjectNotFound};
+use super::gate;
 use super::link::{Held, Request};
 use super::operator;
 use super::perform::{Arguments, apply_operator, perform};
@@ -23,8 +24,9 @@ use super::pipeline;
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
+use crate::convert::graph;
 use crate::pickling::hop;
-use crate::remote::{chain, class, contents, traceback};
+use crate::remote::{buffer, chain, class, contents, read_ahead, traceback};
 
 /// No request is begun with less than this of the thread's stack left: CPython's own limit counts
 /// calls, and a call that comes from another process takes more of the stack than one of Python.
@@ -222,8 +224,8 @@ pub(crate) fn root<'py>(
     match op {
         Op::GETITEM | Op::GETATTR => {
             let name = arguments.name(op)?;
-            if name.to_cow()? == hop::ARRIVALS {
-                return hop::arrivals(py, connection);
+            if let Some(arrivals) = hop::arrivals(py, connection, &name.to_cow()?)? {
+                return Ok(arrivals);
             }
             if !names.contains(name)? {
                 return Err(ObjectNotFound::new_err(format!(
@@ -261,55 +263,86 @@ fn run_fetch(
     let target = find(py, connection, fetch.target, fetch.payload.ticket());
     let arguments = Reader::read_arguments(connection, py, fetch.payload)?;
     let mut writer = Writer::new(connection);
-    if fetch.what == FetchKind::EXPORTED_NAMES {
-        let names = connection
-            .names()
-            .bind(py)
-            .try_iter()?
-            .collect::<PyResult<Vec<_>>>()?;
-        writer.value(PyTuple::new(py, names)?.as_any())?;
-        return Ok(writer.finish());
-    }
-    if target.as_ref().is_ok_and(Option::is_none) {
-        match fetch.what {
-            FetchKind::STATUS => {
-                writer.value(&operator::status(py, connection)?)?;
-                return Ok(writer.finish());
-            }
-            FetchKind::LAST_ERROR => {
-                let again = match arguments.positional.first() {
-                    Some(again) => again.is_truthy()?,
-                    None => false,
-                };
-                writer.value(&operator::last_error(py, connection, again)?)?;
-                return Ok(writer.finish());
-            }
-            _ => {}
+    let target = target?;
+    let decision = gate::fetch(fetch.what)
+        .ok_or_else(|| PyTypeError::new_err(format!("unknown fetch {}", fetch.what.0)))?;
+    let target = match (decision, target) {
+        (gate::Fetch::Names, None) => {
+            let names = connection.names().bind(py).try_iter()?;
+            let names = names.collect::<PyResult<Vec<_>>>()?;
+            writer.value(PyTuple::new(py, names)?.as_any())?;
+            return Ok(writer.finish());
         }
-    }
-    if fetch.what == FetchKind::PATH {
-        writer.value(chain::walk(py, connection, target?, arguments)?.as_any())?;
-        return Ok(writer.finish());
-    }
-    let Some(target) = target? else {
-        return Err(PyTypeError::new_err(format!(
-            "{:?} is no fetch from a session itself",
-            fetch.what
-        )));
+        (gate::Fetch::Operator, None) => {
+            let told = if fetch.what == FetchKind::STATUS {
+                operator::status(py, connection)?
+            } else {
+                let again = arguments.positional.first();
+                let again = again.map_or(Ok(false), |again| again.is_truthy())?;
+                operator::last_error(py, connection, again)?
+            };
+            writer.value(&told)?;
+            return Ok(writer.finish());
+        }
+        (gate::Fetch::As(op), Some(target)) => {
+            connection.check(&target, op, None)?;
+            target
+        }
+        (gate::Fetch::Path, target) => {
+            let found = chain::walk(py, connection, target, arguments)?;
+            writer.value(found.as_any())?;
+            return Ok(writer.finish());
+        }
+        // These ask the gate themselves, about what the question turns out to be.
+        (gate::Fetch::Question | gate::Fetch::Frames, Some(target)) => target,
+        (gate::Fetch::Unanswered, _) => {
+            return Err(PyTypeError::new_err(format!(
+                "{:?} is not answered by this side",
+                fetch.what
+            )));
+        }
+        (_, None) => {
+            return Err(PyTypeError::new_err(format!(
+                "{:?} is no fetch from a session itself",
+                fetch.what
+            )));
+        }
+        (_, Some(_)) => {
+            return Err(PyTypeError::new_err(format!(
+                "{:?} is a fetch from a session itself",
+                fetch.what
+            )));
+        }
     };
     match fetch.what {
         FetchKind::CONTENTS => {
-            connection.check(&target, Op::ITER, None)?;
             writer.contents(&contents::part_of(&target, &arguments.positional)?)?;
         }
         FetchKind::ATTRIBUTES => {
-            connection.check(&target, Op::DIR, None)?;
             let names = target.dir()?;
             writer.contents(names.as_any())?;
         }
+        FetchKind::ITEMS => {
+            writer.value(read_ahead::answer(&target, &arguments.positional)?.as_any())?;
+        }
+        FetchKind::BUFFER => {
+            writer.buffer(&buffer::answer(&target)?)?;
+        }
+        FetchKind::COPY => {
+            let rest = if arguments.positional.is_empty() {
+                graph::Rest::Refused
+            } else {
+                graph::Rest::Referred
+            };
+            writer.copy(&target, rest)?;
+        }
         FetchKind::CLASS => writer.value(&ask_class(py, connection, &target, &arguments)?)?,
         FetchKind::FRAME => writer.value(&ask_frame(py, connection, &target, &arguments)?)?,
-        other => return Err(PyTypeError::new_err(format!("unknown fetch {}", other.0))),
+        other => {
+            return Err(PyTypeError::new_err(format!(
+                "{other:?} is not answered by this side"
+            )));
+        }
     }
     Ok(writer.finish())
 }
@@ -343,7 +376,7 @@ fn ask_class<'py>(
         "get" | "get_for" | "property_get" => Op::GETATTR,
         "call" | "call_for" => Op::CALL_METHOD,
         "source" => {
-            if !connection.policy().shows_tracebacks() {
+            if !connection.policy().tracebacks().is_full() {
                 return Ok(py.None().into_bound(py));
             }
             Op::DIR
@@ -369,7 +402,7 @@ fn ask_frame<'py>(
     target: &Bound<'py, PyAny>,
     arguments: &Arguments<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if !connection.policy().shows_tracebacks() {
+    if !connection.policy().tracebacks().is_full() {
         return Err(PyPermissionError::new_err(
             "the policy of the other side does not show frames, locals or source",
         ));

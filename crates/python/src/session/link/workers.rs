@@ -4,7 +4,6 @@
 //! A worker that read a call runs it itself. Another takes over reading only if that lasts, which it
 //! notices by looking every few milliseconds; when nothing happens it sleeps until it is woken.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
