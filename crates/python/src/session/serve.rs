@@ -98,6 +98,8 @@ pub(crate) fn respond(
 ) {
     let result = described(py, connection, result, true);
     reply(py, connection, answer, result);
+    // Nobody else writes it: a stream that fails here ends the session, which its reader reports.
+    let _ = connection.link.flush(py);
 }
 
 /// `note`: an error is one of the served program, which may be debugged later.
