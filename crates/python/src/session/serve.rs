@@ -112,7 +112,7 @@ pub(crate) fn respond(
 ) {
     let result = described(py, connection, result, true);
     reply(py, connection, answer, result);
-    // A stream that fails here ends the session, which whoever reads it reports.
+    // Nobody else writes it: a stream that fails here ends the session, which its reader reports.
     let _ = connection.link.flush(py);
 }
 
