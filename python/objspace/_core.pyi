@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from types import CodeType, CoroutineType, FrameType, TracebackType
 from typing import (
