@@ -11,7 +11,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: demo test help build lint fmt fmt-check ruff clippy mypy dependencies deny cargo-test \
-        pythons pip-install readme clean fuzz memcheck soak
+        pythons pip-install readme clean fuzz memcheck soak soak-servers
 
 # The tags of the Pythons found, oldest first: py311 py312 py313.
 ifeq ($(origin PYTHONS), undefined)
@@ -46,6 +46,7 @@ help:
 	@echo "make lint              formatting, clippy, ruff, mypy, dependency rules"
 	@echo "make fmt               format the Rust and the Python code"
 	@echo "make soak              10 000 random programs on one process and on two, ARGS='--seed 1'"
+	@echo "make soak-servers      two servers and eight clients for SOAK_SECONDS (7200), with kills"
 	@echo "make fuzz              each fuzz target for FUZZ_SECONDS (60) on the kept corpus"
 	@echo "make readme            put the demo's output into README.md"
 	@echo "make clean             remove what was built; the next build starts from nothing"
@@ -189,6 +190,12 @@ pip-install: .venv/$(FIRST)/created
 
 # The outcome of random programs over a channel that cuts and delays, against the outcome without one:
 # one thread, with the tables compared after each program, then three threads at once.
+SOAK_SECONDS ?= 7200
+
+soak-servers: .venv/$(FIRST)/installed
+	$(call step,$(FIRST): servers for $(SOAK_SECONDS) s)
+	@$(BIN)/python tools/soak-servers --seconds $(SOAK_SECONDS)
+
 soak: .venv/$(FIRST)/installed
 	$(call step,$(FIRST): soak)
 	@cd tests/distributed && ../../$(BIN)/python -m twin.compare --threads 1 --programs 5000 $(ARGS)

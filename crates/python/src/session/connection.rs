@@ -369,7 +369,8 @@ impl Connection {
             return Ok(id);
         }
         self.classes().describing.push(key);
-        let written = class::describe(py, class).and_then(|description| {
+        let redact = !self.policy().shows_tracebacks();
+        let written = class::describe(py, class, redact).and_then(|description| {
             let mut writer = Writer::new(self);
             writer.value(description.as_any())?;
             Ok(writer.finish())
