@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any
-
+# `typing` takes as long to import as all of objspace.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from objspace._core import RemoteView
 
 
@@ -15,6 +16,8 @@ async def aconnect(url: str, **options: Any) -> RemoteView:
     Takes the arguments of `objspace.connect`, and raises what that raises. What the other side
     awaits of this one is performed in this event loop.
     """
+    import functools
+
     import objspace
     from objspace import _async
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import time
-from typing import TYPE_CHECKING
 
 from objspace import _core
 
+# `typing` takes as long to import as all of objspace.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -76,5 +76,8 @@ def connect(
             if left <= 0 or getattr(error, "permanent", False):
                 raise
             # Not all at once: a server that comes back is met by all of its clients.
+            # Only who has to try again pays for this import.
+            import random
+
             time.sleep(min(left, pause * random.uniform(0.5, 1.0)))
             pause = min(pause * 2, _LONGEST_PAUSE)

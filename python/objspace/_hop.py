@@ -40,12 +40,17 @@ if TYPE_CHECKING:
 
     from objspace.pickling import Code
 
-_ARRIVALS = "objspace.hop"
+# What a process takes: names that no user can export, since they are no names of attributes.
+_COROUTINE = "objspace.hop.coroutine"
+_TASKLET = "objspace.hop.tasklet"
 _keys: list[bytes] = []
 
 
 class hop:
     """Move the coroutine that awaits this into another process; the rest of it runs there.
+
+    `await hop(peer)` returns the names that the process exports to this one, as attributes: over
+    there they are the objects themselves.
 
     `peer` is a remote object, a `RemoteView`, a `Session` or a `Child`, whose session leads to that
     process, or a URL to connect to. Both sides must allow everything (`Policy.full()`), because the
@@ -80,24 +85,20 @@ def accept_hops(key: bytes) -> None:
     _keys.append(key)
 
 
-def _arrived() -> _Arrival:
-    return _Arrival()
-
-
 class _Arrival:
     """The `await` of `hop`, in the process that was moved to: it has been answered."""
+
+    def __init__(self, names: LocalView) -> None:
+        self._names = names
 
     def __iter__(self) -> _Arrival:
         return self
 
     def __next__(self) -> Any:
-        raise StopIteration
+        raise StopIteration(self._names)
 
     def send(self, value: Any) -> Any:
-        raise StopIteration
-
-    def __reduce__(self) -> Any:
-        return _arrived, ()
+        return self.__next__()
 
 
 class _Trip(asyncio.Future[None]):
@@ -106,16 +107,16 @@ class _Trip(asyncio.Future[None]):
     Cancelling it cancels the coroutine.
     """
 
-    journey: Any = None
+    cancel_there: Any = None
     cancelled_early = False
 
     def cancel(self, msg: Any | None = None) -> bool:
         if self.done():
             return False
-        if self.journey is None:
+        if self.cancel_there is None:
             self.cancelled_early = True
         else:
-            threading.Thread(target=self.journey.cancel, daemon=True).start()
+            threading.Thread(target=self.cancel_there, daemon=True).start()
         return True
 
 
@@ -150,9 +151,6 @@ class _Departure:
 
     def send(self, value: Any) -> Any:
         return self.__next__()
-
-    def __reduce__(self) -> Any:
-        return _arrived, ()
 
     def _depart(
         self,
@@ -196,7 +194,7 @@ class _Departure:
 
         def travel() -> None:
             try:
-                journey = taken(session.get_remote(_ARRIVALS).coroutine(*luggage))
+                run, cancel = taken(session.get_remote(_COROUTINE)(*luggage))
             except (ImportError, UnpicklingError) as error:
                 # The other side cannot import the program: then the program comes along.
                 if code == "auto":
@@ -207,12 +205,12 @@ class _Departure:
             except BaseException as error:
                 _soon(loop, _fail, trip, error)
                 return
-            trip.journey = journey
+            trip.cancel_there = cancel
             # From here on the coroutine is there: whatever happens concerns who awaits it.
             try:
                 if trip.cancelled_early:
-                    journey.cancel()
-                data, references = journey.run()
+                    cancel()
+                data, references = run()
                 raises, value = unpack(session, data, references, key)
             except BaseException as error:
                 raises, value = True, error
@@ -273,7 +271,9 @@ class _Packer(Pickler):
     def persistent_id(self, obj: Any) -> Any:
         kind = remote_kind(obj, self._session)
         if kind is None:
-            if isinstance(obj, LocalView):
+            if type(obj) is _Departure:
+                return ("arrival",)
+            if type(obj) is LocalView:
                 return ("there",) if obj.objspace_session is self._session else None
             return None
         if kind != "reference":
@@ -298,6 +298,8 @@ class _Unpacker(Unpickler):
             return self._session
         if pid == ("view",):
             return LocalView(self._session)
+        if pid == ("arrival",):
+            return _Arrival(LocalView(self._session))
         if pid == ("there",):
             return self._session.remote
         raise PicklingError(f"no reference of this kind: {pid!r}")
@@ -319,6 +321,9 @@ class LocalView:
 
     def __dir__(self) -> list[str]:
         return sorted(exported_to_peer(self.objspace_session))
+
+    def __reduce__(self) -> Any:
+        raise PicklingError("it shows the names of a process, which stay there")
 
 
 Luggage = tuple[bytes, tuple[Any, ...]]
@@ -368,7 +373,7 @@ def _bare(error: BaseException) -> BaseException:
 
 
 class Arrivals:
-    """What a peer gets when it asks to move something here."""
+    """What takes what peers move here. They get its methods only, never an instance."""
 
     def __init__(self, session: Session, everything: bool) -> None:
         self._session = session
@@ -393,13 +398,22 @@ class Arrivals:
             )
         return unpack(self._session, data, references, None), None
 
-    def coroutine(self, data: Any, references: Any) -> Journey | str:
-        """Takes a coroutine. A text says why it cannot be loaded."""
+    def coroutine(self, data: Any, references: Any) -> Any:
+        """Takes a coroutine; returns how to run and to cancel it, or why it cannot be loaded."""
         try:
             coroutine, key = self._unpack(data, references)
         except UnpicklingError as error:
             return str(error)
-        return Journey(self._session, coroutine, key)
+        journey = Journey(self._session, coroutine, key)
+        return journey.run, journey.cancel
+
+    def tasklet(self, data: Any, references: Any) -> Any:
+        """Takes a tasklet; returns how to run it, or why it cannot be loaded."""
+        try:
+            tasklet, key = self._unpack(data, references)
+        except UnpicklingError as error:
+            return str(error)
+        return _TaskletJourney(self._session, tasklet, key).run
 
 
 class Journey:
@@ -447,6 +461,49 @@ class _Rest:
 
     def __await__(self) -> Any:
         return self._coroutine.__await__()
+
+
+class _TaskletJourney:
+    """A tasklet that has arrived."""
+
+    def __init__(self, session: Session, tasklet: Any, key: bytes | None) -> None:
+        self._session = session
+        self._tasklet = tasklet
+        self._key = key
+
+    def run(self) -> Luggage:
+        """Runs the rest of it in a scheduler of this thread, and returns how it ended."""
+        from objspace import tasklets
+
+        raises, value = False, None
+        try:
+            self._tasklet.insert()
+            tasklets.run()
+            value = self._tasklet.value
+        except BaseException as error:
+            raises, value = True, error.with_traceback(None)
+        return pack_outcome(self._session, raises, value, self._key)
+
+
+def move_tasklet(tasklet: Any, peer: Any, key: bytes | None) -> tuple[bool, Any]:
+    """Runs the rest of a tasklet elsewhere: whether it failed, and with or to what it came."""
+    if isinstance(peer, str):
+        session = session_of(connect(peer, policy=Policy.full()))
+    else:
+        session = _session(peer)
+    _check_way_back(session, key)
+    arrive = session.get_remote(_TASKLET)
+    try:
+        run = taken(arrive(*pack(session, tasklet, key)))
+    except (ImportError, UnpicklingError):
+        run = taken(arrive(*pack(session, tasklet, key, "value")))
+    # From here on the tasklet is there.
+    try:
+        data, references = run()
+        raises, value = unpack(session, data, references, key)
+    except BaseException as error:
+        return True, error
+    return raises, value
 
 
 async def _outcome(coroutine: Any) -> tuple[bool, Any]:

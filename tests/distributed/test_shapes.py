@@ -1,5 +1,6 @@
 """Classes of every shape: what a program sees of a remote class is what it sees of a local one."""
 
+import typing
 import inspect
 import io
 import pydoc
@@ -355,7 +356,7 @@ def cooperative(o):
 
 
 def generic_subclass(o):
-    class Mine(o.Box[o.T]):
+    class Mine(o.Box[typing.TypeVar("T")]):
         pass
 
     return Mine.__parameters__, Mine[int], Mine(5).v

@@ -27,7 +27,7 @@ def world():
 
 
 @settings(
-    max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 @given(program=PROGRAMS)
 def test_a_program_gives_the_same_and_leaves_nothing_behind(world, program):
@@ -39,7 +39,7 @@ def test_a_program_gives_the_same_and_leaves_nothing_behind(world, program):
 
 
 def test_programs_at_the_same_time_on_a_slow_channel():
-    assert soak(150, 3, 7, 0.0005) == []
+    assert soak(90, 3, 7, 0.0005) == []
 
 
 def test_a_difference_would_be_found(world, monkeypatch):

@@ -17,6 +17,9 @@ from objspace import pickling
 class Hold:
     """Where the program is captured."""
 
+    # How code travels.
+    code = "auto"
+
     def __init__(self):
         self.at = None
         self.count = 0
@@ -33,7 +36,7 @@ def hold():
         return "value"
     result = pickling.capture()
     if isinstance(result, pickling.Continuation):
-        holder.pickle = pickling.dumps(result)
+        holder.pickle = pickling.dumps(result, code=holder.code)
         return "value"
     return result
 

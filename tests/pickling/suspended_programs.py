@@ -395,8 +395,15 @@ async def counting(log, n):
             got = yield index
             log.append(("got", got))
     finally:
-        await Ticks()
         log.append("closed")
+
+
+async def closing(log):
+    try:
+        yield 1
+    finally:
+        await Ticks(2)
+        log.append("closed late")
 
 
 async def async_loops():
@@ -416,6 +423,12 @@ async def async_loops():
     except KeyError as error:
         log.append(repr(error))
     log.append(await anext(generator, "default"))
+    generator = closing(log)
+    log.append(await anext(generator))
+    await generator.aclose()
+    generator = closing(log)
+    log.append(await anext(generator))
+    log.append(await anext(generator, "end"))
     return log
 
 

@@ -241,6 +241,26 @@ server.close()
 """
 
 
+def test_the_names_of_the_other_side(away):
+    async def main():
+        names = await objspace.hop(away)
+        names.data.append("by name")
+        try:
+            names.nothing
+        except AttributeError:
+            pass
+        return names.data is away.data, "thing" in dir(names)
+
+    assert asyncio.run(main()) == (True, True)
+    assert list(away.data)[-1] == "by name"
+
+    async def keeps():
+        return await objspace.hop(away)
+
+    # Here they are the names of the other process, seen from afar.
+    assert asyncio.run(keeps()).data is away.data
+
+
 def test_three_processes_one_after_another(python):
     hosts = [
         subprocess.Popen(

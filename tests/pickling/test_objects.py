@@ -310,6 +310,11 @@ def test_a_class_loaded_twice_is_one_class(python, elsewhere):
     assert printed == "True\n"
 
 
+def test_types_of_the_interpreter_go_by_name():
+    kinds = [types.GeneratorType, types.CellType, types.CodeType, type(None), int, types.NoneType]
+    assert again(kinds) == kinds
+
+
 def test_a_class_comes_home_as_itself():
     class Local:
         pass

@@ -16,6 +16,8 @@ pub(crate) enum Holds {
     Exception,
     /// An exception, or `None` where there was none.
     ExceptionOrNone,
+    /// A list of such, which `except*` gathers.
+    Exceptions,
     /// Something whose type has `tp_iternext`.
     Iterator,
     /// The unit of an instruction that failed.
@@ -71,6 +73,8 @@ pub(crate) fn meet(known: &mut [Holds], other: &[Holds]) -> Option<bool> {
 pub(crate) struct Context {
     /// Whether a constant is a tuple.
     pub(crate) constant_is_tuple: bool,
+    /// Whether the list that is built gathers the exceptions of an `except*`.
+    pub(crate) gathers_exceptions: bool,
     /// Whether the next instruction iterates over what this one loads.
     pub(crate) loads_iterator: bool,
 }
@@ -84,7 +88,8 @@ pub(crate) fn apply(
     context: &Context,
 ) -> Option<()> {
     use Holds::{
-        Any, Dict, Exception, ExceptionOrNone, Iterator, Lasti, List, Null, Saved, Set, Tuple,
+        Any, Dict, Exception, ExceptionOrNone, Exceptions, Iterator, Lasti, List, Null, Saved, Set,
+        Tuple,
     };
     let argument = instruction.argument as usize;
     let low = argument & 1;
@@ -316,6 +321,7 @@ pub(crate) fn apply(
             take(stack, 1)?;
             stack.extend([Any, Any]);
         }
+        Opcode::BuildList if context.gathers_exceptions => one(stack, argument, Exceptions)?,
         Opcode::BuildList => one(stack, argument, List)?,
         Opcode::BuildSet => one(stack, argument, Set)?,
         Opcode::BuildTuple => one(stack, argument, Tuple)?,
@@ -363,6 +369,13 @@ pub(crate) fn apply(
             let other = stack.len().checked_sub(argument)?;
             stack.get(other)?;
             stack.swap(top, other);
+        }
+        Opcode::ListAppend if peek(stack, argument + 1, |holds| holds == Exceptions).is_some() => {
+            // What does not match, and what the handlers raise.
+            peek(stack, 1, |holds| {
+                matches!(holds, Exception | ExceptionOrNone)
+            })?;
+            take(stack, 1)?;
         }
         Opcode::ListAppend | Opcode::ListExtend => collect(stack, 1, argument, List)?,
         Opcode::SetAdd | Opcode::SetUpdate => collect(stack, 1, argument, Set)?,
@@ -468,7 +481,7 @@ fn call(stack: &mut Stack, arguments: usize, names: usize) -> Option<()> {
 
 /// `except*`: a list of exceptions and the original make the exception to be raised, or `None`.
 fn prepare_star(stack: &mut Stack) -> Option<()> {
-    peek(stack, 1, |holds| holds == Holds::List)?;
+    peek(stack, 1, |holds| holds == Holds::Exceptions)?;
     peek(stack, 2, |holds| {
         matches!(holds, Holds::Exception | Holds::ExceptionOrNone)
     })?;

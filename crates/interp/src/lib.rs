@@ -3,9 +3,9 @@
 //! - [`supported`]: whether the running interpreter is one whose structs are known;
 //! - [`type_hook`]: `type(proxy)` answers the type that the proxy stands for;
 //! - [`frames`]: frame and code objects for code that runs elsewhere;
-//! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together;
 //! - [`finish`]: a coroutine ends with a result that was computed elsewhere;
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for;
+//! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together;
 //! - [`still`]: the frames of tracebacks, read and made again;
 //! - [`observe`]: the instructions of code objects and the value stacks of frames that run;
 //! - [`lifetimes`]: being told when objects are gone;

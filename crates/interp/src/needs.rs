@@ -23,15 +23,15 @@ pub(crate) struct Need {
 pub(crate) struct Needs {
     slots: usize,
     words: usize,
-    /// Three sets of slots for each instruction: bound, cell, and bound when a comprehension gives
-    /// back the value that it has put aside.
+    /// Four sets of slots for each instruction: bound, cell, and the same two for the value that a
+    /// comprehension has put aside and gives back.
     bits: Vec<u64>,
 }
 
 impl Needs {
     pub(crate) fn of(shape: &Shape) -> Self {
         let slots = shape.kinds.len();
-        let words = (3 * slots).div_ceil(64);
+        let words = (4 * slots).div_ceil(64);
         let mut needs = Self {
             slots,
             words,
@@ -68,10 +68,13 @@ impl Needs {
         }
     }
 
-    /// Whether the value that a comprehension has put aside for a slot must not be null.
-    pub(crate) fn saved(&self, number: usize, slot: usize) -> bool {
+    /// What is asked of the value that a comprehension has put aside for a slot.
+    pub(crate) fn saved(&self, number: usize, slot: usize) -> Need {
         let bits = self.bits.get(number * self.words..).unwrap_or(&[]);
-        get(bits, 2 * self.slots + slot)
+        Need {
+            bound: get(bits, 2 * self.slots + slot),
+            cell: get(bits, 3 * self.slots + slot),
+        }
     }
 
     fn before(&self, shape: &Shape, number: usize, step: &Step, always_cell: &[bool]) -> Vec<u64> {
@@ -97,7 +100,8 @@ impl Needs {
         }
 
         let argument = instruction.argument as usize;
-        let (bound, cell, saved) = (0, self.slots, 2 * self.slots);
+        let (bound, cell) = (0, self.slots);
+        let (saved_bound, saved_cell) = (2 * self.slots, 3 * self.slots);
         let checks = cfg!(not(Py_3_12));
         let top = |depth: usize| {
             let stack = step.stack.as_deref().unwrap_or(&[]);
@@ -116,11 +120,12 @@ impl Needs {
             }
         };
         let store = |bits: &mut [u64], slot: usize, value: Option<Holds>| {
-            let needed = get(bits, bound + slot);
+            let (needs_value, needs_cell) = (get(bits, bound + slot), get(bits, cell + slot));
             set(bits, bound + slot, false);
             set(bits, cell + slot, false);
             if value == Some(Holds::Saved(slot as u32)) {
-                set(bits, saved + slot, needed);
+                set(bits, saved_bound + slot, needs_value);
+                set(bits, saved_cell + slot, needs_cell);
             }
         };
         match opcode(instruction.opcode) {
@@ -140,10 +145,11 @@ impl Needs {
             }
             Opcode::LoadFastCheck | Opcode::DeleteFast => set(&mut bits, bound + argument, false),
             Opcode::LoadFastAndClear => {
-                let needed = get(&bits, saved + argument);
-                set(&mut bits, bound + argument, needed);
-                set(&mut bits, saved + argument, false);
-                set(&mut bits, cell + argument, false);
+                for (now, saved) in [(bound, saved_bound), (cell, saved_cell)] {
+                    let needed = get(&bits, saved + argument);
+                    set(&mut bits, now + argument, needed);
+                    set(&mut bits, saved + argument, false);
+                }
             }
             Opcode::MakeCell => {
                 set(&mut bits, cell + argument, false);

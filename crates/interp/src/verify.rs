@@ -175,7 +175,17 @@ impl Shape {
             let is = opcode(instruction.opcode);
             let loads_iterator =
                 is == Opcode::LoadFast && instruction.argument == 0 && next_is_loop();
+            let before = |index: usize| {
+                let step = number
+                    .checked_sub(index)
+                    .map(|index| &self.instructions[index]);
+                step.map(|step| opcode(step.instruction.opcode))
+            };
             let context = Context {
+                gathers_exceptions: is == Opcode::BuildList
+                    && (before(1) == Some(Opcode::PushExcInfo)
+                        || before(1) == Some(Opcode::Copy)
+                            && before(2) == Some(Opcode::PushExcInfo)),
                 constant_is_tuple: is == Opcode::LoadConst
                     && constant_is_tuple(instruction.argument)?,
                 loads_iterator,
@@ -444,7 +454,12 @@ pub(crate) unsafe fn check(
             }
         }
         for (index, (&value, &holds)) in pushed.iter().zip(stack).enumerate() {
-            if !fits(value, holds, shape, needs, number, null) {
+            let callable = index.checked_sub(1).map(|index| pushed[index]);
+            let alone = cfg!(Py_3_13)
+                && value == null
+                && holds == Holds::Nullable
+                && callable.is_some_and(|callable| is_list_append(callable));
+            if alone || !fits(value, holds, shape, needs, number, null) {
                 return refuse(
                     code,
                     c"%R cannot have such a value on its stack: %zd",
@@ -453,6 +468,23 @@ pub(crate) unsafe fn check(
             }
         }
         Some(())
+    }
+}
+
+/// Whether an object is `list.append`, a call of which 3.13 specialises so that it relies on the list.
+///
+/// # Safety
+/// See the crate.
+unsafe fn is_list_append(object: *mut PyObject) -> bool {
+    // SAFETY: only a method of a type has this struct.
+    unsafe {
+        if Py_TYPE(object) != &raw mut pyo3_ffi::PyMethodDescr_Type {
+            return false;
+        }
+        let method = object.cast::<pyo3_ffi::PyMethodDescrObject>();
+        let definition = (*method).d_method;
+        (*method).d_common.d_type == &raw mut pyo3_ffi::PyList_Type
+            && std::ffi::CStr::from_ptr((*definition).ml_name) == c"append"
     }
 }
 
@@ -473,7 +505,10 @@ unsafe fn fits(
         if value == null {
             return match holds {
                 Holds::Null | Holds::Nullable => true,
-                Holds::Saved(index) => !needs.saved(number, index as usize),
+                Holds::Saved(index) => {
+                    let need = needs.saved(number, index as usize);
+                    !need.bound && !need.cell
+                }
                 _ => false,
             };
         }
@@ -485,12 +520,20 @@ unsafe fn fits(
                     shape.kinds.get(index as usize),
                     Some(SlotKind::Free | SlotKind::Cell { or_value: false })
                 );
+                let cells = cells || needs.saved(number, index as usize).cell;
                 !cells || Py_TYPE(value) == &raw mut PyCell_Type
             }
             Holds::Null => false,
             Holds::Dict => PyDict_CheckExact(value) != 0,
             Holds::Exception => PyExceptionInstance_Check(value) != 0,
             Holds::ExceptionOrNone => value == Py_None() || PyExceptionInstance_Check(value) != 0,
+            Holds::Exceptions => {
+                PyList_CheckExact(value) != 0
+                    && (0..pyo3_ffi::PyList_GET_SIZE(value)).all(|index| {
+                        let item = pyo3_ffi::PyList_GET_ITEM(value, index);
+                        item == Py_None() || PyExceptionInstance_Check(item) != 0
+                    })
+            }
             Holds::Iterator => PyIter_Check(value) != 0,
             Holds::Lasti => {
                 PyLong_CheckExact(value) != 0 && {

@@ -152,6 +152,14 @@ open_codes! {
         ATTRIBUTE = 43;
         /// A member of an `enum.Enum`, as (class, name).
         ENUM_MEMBER = 44;
+        /// An instance of a class that both sides have declared to travel by value.
+        INSTANCE = 45;
+        /// A deep copy: a tuple for each container in it.
+        GRAPH = 46;
+        /// The number of a container, inside a deep copy.
+        NODE = 47;
+        /// A copy of a buffer: format, size of an item, shape, bytes.
+        BUFFER = 48;
     }
 }
 
@@ -184,6 +192,8 @@ open_codes! {
         STATUS = 12;
         /// The last error of a server's calls, for a debugger.
         LAST_ERROR = 13;
+        /// A deep copy of a container.
+        COPY = 14;
     }
 }
 

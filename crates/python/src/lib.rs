@@ -15,6 +15,8 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::convert::declared::by_value;
+    #[pymodule_export]
     use crate::dump::reading::{
         _dump_kinds, DumpLife, DumpLog, DumpObject, DumpOperation, DumpRef, DumpSite, DumpSpecial,
     };
@@ -27,7 +29,8 @@ mod _core {
     use crate::dump::{_dump_retrace, _dump_traced};
     #[pymodule_export]
     use crate::pickling::hop::{
-        coroutine_of, exported_to_peer, finish_coroutine, peer_may_everything, remote_kind,
+        coroutine_of, exported_to_peer, finish_coroutine, keep_forever, peer_may_everything,
+        remote_kind,
     };
     #[pymodule_export]
     use crate::pickling::install::{install, uninstall};
@@ -41,11 +44,15 @@ mod _core {
     };
     #[pymodule_export]
     use crate::proxy::{
-        ProxyOperation, delegate, get_tproxy_controller, install_type_hook, make_proxy,
-        operation_table, tproxy, type_hook_installed, uninstall_type_hook,
+        ProxyOperation, delegate, get_tproxy_controller, hook_indexing, install_type_hook,
+        make_proxy, operation_table, tproxy, type_hook_installed, uninstall_type_hook,
     };
     #[pymodule_export]
+    use crate::remote::copy_out::copy_out;
+    #[pymodule_export]
     use crate::remote::parts::_parts;
+    #[pymodule_export]
+    use crate::remote::read_ahead::read_ahead;
     #[pymodule_export]
     use crate::remote::view::RemoteView;
     #[pymodule_export]
@@ -59,7 +66,11 @@ mod _core {
     #[pymodule_export]
     use crate::session::operator::{server_last_error, server_status};
     #[pymodule_export]
+    use crate::session::pipeline::Pipeline;
+    #[pymodule_export]
     use crate::session::policy::Policy;
+    #[pymodule_export]
+    use crate::session::promise::Promise;
     #[pymodule_export]
     use crate::session::secure::{Tls, connect, connect_over_fds};
     #[pymodule_export]

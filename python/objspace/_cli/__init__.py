@@ -209,6 +209,32 @@ def parser() -> Parser:
     from objspace._cli import dump as dump_commands
 
     dump_commands.add_run(actions)
+
+    pickles = commands.add_parser(
+        "pickle",
+        help="look into pickles of running code",
+        description="Looks into what objspace.pickling has written.",
+        examples=[("objspace pickle inspect job.pickle", "its frames, lines, variables and sizes")],
+    )
+    actions = pickles.add_subparsers(
+        title="commands",
+        dest="pickle_command",
+        metavar="COMMAND",
+        parser_class=Parser,
+        required=True,
+    )
+    inspect = actions.add_parser(
+        "inspect",
+        help="show the frames in a pickle, without loading it",
+        description=(
+            "Shows what is in FILE: frames, the lines where they stand, their variables, sizes in "
+            "bytes. Nothing is loaded and no code runs; files of code that the pickle refers to "
+            "are read to tell lines and names."
+        ),
+        examples=[("objspace pickle inspect job.pickle", "a file that pickling.dump has written")],
+    )
+    inspect.add_argument("file", metavar="FILE", help="a file of one or more pickles")
+    inspect.set_defaults(module="inspect_pickle")
     return top
 
 

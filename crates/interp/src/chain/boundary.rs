@@ -10,14 +10,15 @@ use std::ffi::CStr;
 
 use pyo3_ffi::{
     Py_DECREF, Py_TYPE, PyCFunction_Check, PyClassMethod_Type, PyDict_Check, PyErr_Clear,
-    PyModule_Check, PyModule_GetDict, PyObject, PyObject_GetAttrString, PyObject_HasAttrString,
-    PyProperty_Type, PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyType_Check,
-    PyType_IsSubtype, PyTypeObject, PyUnicode_AsUTF8, PyUnicode_InternFromString,
+    PyModule_Check, PyModule_GetDict, PyObject, PyObject_GetAttrString, PyProperty_Type,
+    PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyType_Check, PyType_IsSubtype,
+    PyTypeObject, PyUnicode_AsUTF8, PyUnicode_InternFromString,
 };
 
+use super::describe::describe;
+use super::operators::{binary_names, comparison, comparison_names};
 use super::{Action, Then};
-use crate::bytecode::Instruction;
-use crate::layout::{Code, Opcode, attribute, opcode, opcode_name};
+use crate::layout::{Code, Opcode, attribute, opcode};
 use crate::owned::Owned;
 use crate::verify::Shape;
 
@@ -67,62 +68,6 @@ pub(super) struct Crossing {
     /// Where the frame goes on with a value.
     pub(super) next: usize,
     pub(super) then: Then,
-}
-
-/// `BINARY_OP`'s argument: names of the methods. From 13 on in place.
-const BINARY: [&CStr; 13] = [
-    c"add",
-    c"and",
-    c"floordiv",
-    c"lshift",
-    c"matmul",
-    c"mul",
-    c"mod",
-    c"or",
-    c"pow",
-    c"rshift",
-    c"sub",
-    c"truediv",
-    c"xor",
-];
-/// Comparisons in the order of CPython, and their reflections.
-const COMPARISONS: [(&CStr, usize); 6] = [
-    (c"__lt__", 4),
-    (c"__le__", 5),
-    (c"__eq__", 2),
-    (c"__ne__", 3),
-    (c"__gt__", 0),
-    (c"__ge__", 1),
-];
-
-/// The method names of a binary operation: in place (null if it is not), forward, reflected.
-pub(super) fn binary_names(argument: u32) -> Option<(Option<String>, String, String)> {
-    let index = argument as usize;
-    let name = BINARY.get(index % BINARY.len())?.to_str().ok()?;
-    (index < 2 * BINARY.len()).then(|| {
-        (
-            (index >= BINARY.len()).then(|| format!("__i{name}__")),
-            format!("__{name}__"),
-            format!("__r{name}__"),
-        )
-    })
-}
-
-/// The number of a comparison, from the argument of `COMPARE_OP`.
-pub(super) const fn comparison(argument: u32) -> usize {
-    (if cfg!(Py_3_13) {
-        argument >> 5
-    } else if cfg!(Py_3_12) {
-        argument >> 4
-    } else {
-        argument
-    }) as usize
-}
-
-/// The names of a comparison and of its reflection.
-pub(super) fn comparison_names(number: usize) -> Option<(&'static CStr, &'static CStr)> {
-    let (name, reflected) = COMPARISONS.get(number)?;
-    Some((name, COMPARISONS[*reflected].0))
 }
 
 /// What the type of an object has under a name, borrowed; null if nothing.
@@ -213,7 +158,7 @@ pub(super) unsafe fn cross(
         instruction = step.instruction;
     }
     let kind = opcode(instruction.opcode);
-    let refused = || describe(instruction, stack, callee);
+    let refused = || describe(instruction, stack);
     let depth = stack.len();
     let from_top = |index: usize| depth.checked_sub(index).map(|index| stack[index]);
     // Only an analysis that is wrong has fewer values than the instruction needs.
@@ -820,57 +765,5 @@ unsafe fn enter(top: *mut PyObject, callee: Callee) -> Option<Owned> {
         // It has taken the place of the manager already.
         let fits = is_bound(top) && method(PyMethod_Self(top), c"__enter__", callee);
         fits.then(|| Owned::new(top)).flatten()
-    }
-}
-
-/// What C code is in the way, in words.
-fn describe(instruction: Instruction, stack: &[*mut PyObject], callee: Callee) -> String {
-    let name = opcode_name(instruction.opcode);
-    let kind = opcode(instruction.opcode);
-    let operands = match kind {
-        Opcode::Call => instruction.argument as usize + 2,
-        Opcode::CallKw => instruction.argument as usize + 3,
-        Opcode::CallFunctionEx => 3 + (instruction.argument as usize & 1),
-        Opcode::ForIter => 1,
-        Opcode::Send => 2,
-        _ => {
-            let _ = callee;
-            return format!("C code runs there that cannot be captured ({name})");
-        }
-    };
-    let of = stack
-        .len()
-        .checked_sub(operands)
-        .map_or(&[][..], |from| &stack[from..]);
-    let object = of.iter().copied().find(|object| !object.is_null());
-    let text = object.map_or_else(|| "?".to_owned(), |object| text_of(object));
-    if kind == Opcode::ForIter || kind == Opcode::Send {
-        format!("C code of {text} runs there, which cannot be captured ({name})")
-    } else {
-        format!("it has called C code, {text}, which cannot be captured")
-    }
-}
-
-/// A short name of an object.
-fn text_of(object: *mut PyObject) -> String {
-    // SAFETY: the object is alive: it lies on the stack of a frame that waits.
-    unsafe {
-        let kind = CStr::from_ptr((*Py_TYPE(object)).tp_name).to_string_lossy();
-        // Only of what runs no code to say its name.
-        let named = PyCFunction_Check(object) != 0
-            || Py_TYPE(object) == &raw mut pyo3_ffi::PyMethodDescr_Type
-            || PyType_Check(object) != 0;
-        if named && PyObject_HasAttrString(object, c"__name__".as_ptr()) != 0 {
-            let name = Owned::taking(PyObject_GetAttrString(object, c"__name__".as_ptr()));
-            let text = name.as_ref().map(|name| PyUnicode_AsUTF8(name.as_ptr()));
-            match text {
-                Some(text) if !text.is_null() => {
-                    let text = CStr::from_ptr(text).to_string_lossy();
-                    return format!("{text}()");
-                }
-                _ => PyErr_Clear(),
-            }
-        }
-        format!("an object of type {kind}")
     }
 }

@@ -127,6 +127,9 @@ pub unsafe fn capture(callee: *mut PyObject) -> Result<(Vec<Record>, Option<Owne
     // SAFETY: attached; all frames of this thread stand still below this call, and those of Python
     // code have valid code and slots as far as the analysis of their code says.
     unsafe {
+        if BASES.with_borrow(Vec::is_empty) {
+            return Err(Refused::NoBase);
+        }
         let thread = PyThreadState_Get().cast::<Thread>();
         let mut records = Vec::new();
         let mut inner = Callee::Native(callee);

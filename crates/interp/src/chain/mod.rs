@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `capture` | walks the frames of the running thread and notes what each waits for |
 //! | `boundary` | which calls through C code can be crossed: those whose result is the callee's result, or follows from it |
+//! | `describe` | the others, in words |
+//! | `operators` | the methods behind binary operations and comparisons |
 //! | `resume` | builds the frames anew and runs them on |
 //! | `settle` | what a frame does with the result that it waited for |
 //! | `check` | whether a saved chain is one that its code can have |
@@ -14,11 +16,15 @@
 mod boundary;
 mod capture;
 mod check;
+mod describe;
+mod operators;
 mod resume;
 mod settle;
 
 pub use capture::{Refused, based, capture};
 pub use check::check;
+#[doc(hidden)]
+pub use resume::foreign_hook;
 pub use resume::{Outcome, resume};
 
 use crate::owned::Owned;

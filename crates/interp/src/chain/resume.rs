@@ -17,8 +17,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use pyo3_ffi::{
-    _PyInterpreterState_GetEvalFrameFunc, _PyInterpreterState_SetEvalFrameFunc, Py_None,
-    Py_XDECREF, Py_XINCREF, PyErr_SetString, PyExc_RecursionError, PyExc_RuntimeError,
+    Py_None, Py_XDECREF, Py_XINCREF, PyErr_SetString, PyExc_RecursionError, PyExc_RuntimeError,
     PyInterpreterState, PyIter_Send, PyObject, PyObject_Vectorcall, PySendResult, PyThreadState,
     PyThreadState_Get, PyThreadState_GetInterpreter,
 };
@@ -33,6 +32,10 @@ use crate::suspended::{UNFINISHED, function_for, set_unit};
 unsafe extern "C" {
     #[link_name = "_PyEval_EvalFrameDefault"]
     fn evaluate(thread: *mut PyThreadState, frame: *mut Frame, throw: c_int) -> *mut PyObject;
+    #[link_name = "_PyInterpreterState_GetEvalFrameFunc"]
+    fn get_hook(interpreter: *mut PyInterpreterState) -> Hook;
+    #[link_name = "_PyInterpreterState_SetEvalFrameFunc"]
+    fn set_hook(interpreter: *mut PyInterpreterState, hook: Hook);
 }
 
 type Hook = unsafe extern "C" fn(*mut PyThreadState, *mut Frame, c_int) -> *mut PyObject;
@@ -161,10 +164,8 @@ impl Run<'_> {
         // SAFETY: attached. The hook hands on all frames that are not ours.
         unsafe {
             if DESCENDING.fetch_add(1, Ordering::Relaxed) == 0 {
-                let before = _PyInterpreterState_GetEvalFrameFunc(self.interpreter);
-                BEFORE.store(before as *mut (), Ordering::Relaxed);
-                let hook: Hook = arrive;
-                _PyInterpreterState_SetEvalFrameFunc(self.interpreter, std::mem::transmute(hook));
+                BEFORE.store(get_hook(self.interpreter) as *mut (), Ordering::Relaxed);
+                set_hook(self.interpreter, arrive);
             }
         }
         self.hooked = true;
@@ -178,16 +179,19 @@ impl Run<'_> {
         unsafe {
             if DESCENDING.fetch_sub(1, Ordering::Relaxed) == 1 {
                 let hook: Hook = arrive;
-                let now = _PyInterpreterState_GetEvalFrameFunc(self.interpreter);
-                if now as *const () == hook as *const () {
-                    _PyInterpreterState_SetEvalFrameFunc(
-                        self.interpreter,
-                        std::mem::transmute(BEFORE.load(Ordering::Relaxed)),
-                    );
+                if ptr::fn_addr_eq(get_hook(self.interpreter), hook) {
+                    set_hook(self.interpreter, before());
                 }
             }
         }
     }
+}
+
+/// The hook that was there before the first chain went down.
+fn before() -> Hook {
+    let hook = BEFORE.load(Ordering::Relaxed);
+    // SAFETY: ours is not in before this is stored, and such a function is all that ever is.
+    unsafe { std::mem::transmute::<*mut (), Hook>(hook) }
 }
 
 /// The hook: a frame arrives that is to be evaluated.
@@ -209,9 +213,7 @@ unsafe extern "C" fn arrive(
                 return go_on(run, frame);
             }
         }
-        let before = BEFORE.load(Ordering::Relaxed);
-        let before: Hook = std::mem::transmute(before);
-        before(state, frame, throw)
+        before()(state, frame, throw)
     }
 }
 
@@ -258,7 +260,7 @@ unsafe fn descend(run: *mut Run<'_>, index: usize) -> Outcome {
 /// As [`descend`].
 unsafe fn generator_of(run: *const Run<'_>, index: usize) -> *mut Generator {
     // SAFETY: passed on.
-    let record = unsafe { &(&(*run).records)[index] };
+    let record = unsafe { &records(run)[index] };
     let generator = record.generator.as_ref();
     generator.map_or(ptr::null_mut(), |generator| generator.as_ptr().cast())
 }
@@ -288,7 +290,7 @@ unsafe fn prepare(run: *mut Run<'_>, index: usize) -> bool {
             return false;
         }
         (*run).index = index;
-        let record = &(&(*run).records)[index];
+        let record = &records(run)[index];
         if let Some(generator) = &record.generator {
             if (*generator.as_ptr().cast::<Generator>()).state != UNFINISHED {
                 PyErr_SetString(
@@ -300,7 +302,7 @@ unsafe fn prepare(run: *mut Run<'_>, index: usize) -> bool {
         } else {
             // Frames of one function, one behind the other, share what is called for them.
             let same = (*run).last.as_ref().is_some_and(|&(last, _)| {
-                let last = &(&(*run).records)[last];
+                let last = &records(run)[last];
                 last.code.as_ptr() == record.code.as_ptr()
                     && last.globals.as_ptr() == record.globals.as_ptr()
             });
@@ -326,13 +328,13 @@ unsafe fn prepare(run: *mut Run<'_>, index: usize) -> bool {
     }
 }
 
-/// The number of frames.
+/// The records of a run.
 ///
 /// # Safety
 /// As [`descend`].
-const unsafe fn count(run: *const Run<'_>) -> usize {
+const unsafe fn records<'a>(run: *const Run<'a>) -> &'a [Record] {
     // SAFETY: passed on.
-    unsafe { (&(*run).records).len() }
+    unsafe { (*run).records }
 }
 
 /// The frame of a function has arrived.
@@ -344,7 +346,7 @@ unsafe fn on_frame(run: *mut Run<'_>, frame: *mut Frame) -> *mut PyObject {
     unsafe {
         let index = (*run).index;
         fill(run, index, frame);
-        let outcome = if index + 1 < count(run) {
+        let outcome = if index + 1 < records(run).len() {
             link(run, index, frame);
             let outcome = descend(run, index + 1);
             unlink(run, frame);
@@ -356,7 +358,7 @@ unsafe fn on_frame(run: *mut Run<'_>, frame: *mut Frame) -> *mut PyObject {
             drop(outcome);
             return ptr::null_mut();
         }
-        match settle::settle(&(&(*run).records)[index], frame, outcome) {
+        match settle::settle(&records(run)[index], frame, outcome) {
             Step::Go => evaluate((*run).state, frame, 0),
             Step::Throw => evaluate((*run).state, frame, 1),
         }
@@ -373,7 +375,7 @@ unsafe fn on_generator(run: *mut Run<'_>, index: usize, generator: *mut Generato
     unsafe {
         let frame = &raw mut (*generator).frame;
         fill_generator(run, index, generator);
-        let outcome = if index + 1 < count(run) {
+        let outcome = if index + 1 < records(run).len() {
             enter(run, generator);
             link(run, index, frame);
             let outcome = descend(run, index + 1);
@@ -387,7 +389,7 @@ unsafe fn on_generator(run: *mut Run<'_>, index: usize, generator: *mut Generato
             (*generator).state = UNFINISHED;
             return outcome;
         }
-        let step = settle::settle(&(&(*run).records)[index], frame, outcome);
+        let step = settle::settle(&records(run)[index], frame, outcome);
         if matches!(step, Step::Throw) {
             (*run).first = Some(First::Error(fetch()));
         }
@@ -443,7 +445,7 @@ unsafe fn fetch() -> [*mut PyObject; 3] {
 unsafe fn fill(run: *mut Run<'_>, index: usize, frame: *mut Frame) {
     // SAFETY: the number of values is what the code has room for, as was checked.
     unsafe {
-        let record = &(&(*run).records)[index];
+        let record = &records(run)[index];
         let old = settle::overwrite(frame, &record.values);
         set_unit(frame, record.at as usize);
         drop(old);
@@ -457,7 +459,7 @@ unsafe fn fill_generator(run: *mut Run<'_>, index: usize, generator: *mut Genera
     // SAFETY: passed on.
     unsafe {
         fill(run, index, &raw mut (*generator).frame);
-        let record = &(&(*run).records)[index];
+        let record = &records(run)[index];
         let handled = record
             .handled
             .as_ref()
@@ -503,7 +505,7 @@ unsafe fn leave(run: *mut Run<'_>, generator: *mut Generator) {
 unsafe fn link(run: *mut Run<'_>, index: usize, frame: *mut Frame) {
     // SAFETY: passed on.
     unsafe {
-        let record = &(&(*run).records)[index];
+        let record = &records(run)[index];
         let thread = &mut *(*run).thread;
         (*frame).previous = thread.frame();
         (*frame).set_return(record.at as usize, record.next as usize);
@@ -562,4 +564,32 @@ unsafe fn begin_with(run: *mut Run<'_>) -> Outcome {
             },
         }
     }
+}
+
+/// How many frames [`foreign_hook`] has seen.
+static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Puts in, or takes out, a hook of PEP 523 that counts frames and hands them on, as somebody else's
+/// would. For tests. Returns how many it has seen.
+///
+/// # Safety
+/// See the crate.
+#[doc(hidden)]
+pub unsafe fn foreign_hook(on: bool) -> usize {
+    unsafe extern "C" fn hand_on(
+        state: *mut PyThreadState,
+        frame: *mut Frame,
+        throw: c_int,
+    ) -> *mut PyObject {
+        SEEN.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: passed on.
+        unsafe { evaluate(state, frame, throw) }
+    }
+    let hook: Hook = if on { hand_on } else { evaluate };
+    // SAFETY: attached.
+    unsafe {
+        let interpreter = PyThreadState_GetInterpreter(PyThreadState_Get());
+        set_hook(interpreter, hook);
+    }
+    SEEN.load(Ordering::Relaxed)
 }

@@ -14,7 +14,8 @@ use pyo3_ffi::{
     PyObject, PyObject_CallFunctionObjArgs, PyObject_IsTrue, PyTuple_GET_ITEM, PyType_IsSubtype,
 };
 
-use super::boundary::{binary_names, comparison, comparison_names, lookup};
+use super::boundary::lookup;
+use super::operators::{binary_names, comparison, comparison_names};
 use super::resume::Outcome;
 use super::{Action, Record};
 use crate::bytecode::Instruction;

@@ -111,6 +111,15 @@ impl Received {
             .ok_or(PeerMisbehaved::UnknownAttachment(index))
     }
 
+    /// The tokens, and the attachments for who wants to keep them without a copy.
+    #[must_use]
+    pub fn split(&mut self) -> (&[u8], &mut [Vec<u8>]) {
+        (
+            self.body.get(self.start..).unwrap_or_default(),
+            &mut self.attachments,
+        )
+    }
+
     /// Every attachment, in order.
     #[must_use]
     pub fn attachments(&self) -> &[Vec<u8>] {

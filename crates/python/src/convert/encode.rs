@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use objspace_proto::{ClassRef, Encoder, ExportId, Kind, Payload, StructKind};
-use pyo3::exceptions::{PyBaseException, PyRecursionError};
+use pyo3::exceptions::{PyBaseException, PyRecursionError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -15,12 +15,13 @@ use pyo3::types::{
     PySlice, PyString, PyTuple, PyType,
 };
 
-use super::named;
 use super::types::{self, Rule};
+use super::{declared, graph, named};
 use crate::proxy;
 use crate::remote::controller::{self, Remote};
 use crate::remote::exception;
 use crate::session::connection::Connection;
+use crate::session::promise::Promise;
 
 /// How deep containers may nest: less than what a decoder accepts.
 const DEPTH: usize = 180;
@@ -36,6 +37,7 @@ pub(crate) struct Writer<'c> {
     depth: usize,
     describing: Vec<Py<PyAny>>,
     going_home: Vec<Py<PyAny>>,
+    promises: Vec<Py<Promise>>,
 }
 
 impl<'c> Writer<'c> {
@@ -47,6 +49,7 @@ impl<'c> Writer<'c> {
             depth: 0,
             describing: Vec::new(),
             going_home: Vec::new(),
+            promises: Vec::new(),
         }
     }
 
@@ -58,6 +61,20 @@ impl<'c> Writer<'c> {
             std::mem::take(&mut self.payload),
             std::mem::take(&mut self.going_home),
         )
+    }
+
+    /// Whether every promise that was mentioned is still under way. If not, the payload must be
+    /// written again: the peer need not keep the answers of those that have arrived.
+    pub(crate) fn promises_are_pending(&self) -> bool {
+        self.promises
+            .iter()
+            .all(|promise| promise.get().question().is_some())
+    }
+
+    /// As [`finish`](Self::finish), with the promises that are mentioned.
+    pub(crate) fn finish_with_promises(mut self) -> (Prepared, Vec<Py<Promise>>) {
+        let promises = std::mem::take(&mut self.promises);
+        (self.finish(), promises)
     }
 
     fn encoder(&mut self) -> Encoder<'_> {
@@ -114,6 +131,8 @@ impl<'c> Writer<'c> {
                     self.reference(value, &class)?;
                 }
             }
+        } else if let Ok(promise) = value.cast_exact::<Promise>() {
+            self.promise(promise)?;
         } else if let Ok(number) = value.cast_exact::<PyComplex>() {
             self.encoder().complex(number.real(), number.imag());
         } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
@@ -149,6 +168,28 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
+    /// What has arrived travels as itself; the rest by the number of its question.
+    fn promise(&mut self, promise: &Bound<'_, Promise>) -> PyResult<()> {
+        if let Some(arrived) = promise.get().arrived(promise.py()) {
+            return self.value(&arrived?);
+        }
+        Promise::check_here(promise)?;
+        let to = promise.get().pipeline().get().connection();
+        if !Arc::ptr_eq(to, self.connection) {
+            return Err(PyRuntimeError::new_err(format!(
+                "a promise of {} that is under way cannot be sent to {}: send its value",
+                to.peer(),
+                self.connection.peer()
+            )));
+        }
+        let Some(question) = promise.get().question() else {
+            return self.promise(promise);
+        };
+        self.encoder().answer(question);
+        self.promises.push(promise.clone().unbind());
+        Ok(())
+    }
+
     fn by_reference_or_name(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Some(remote) = controller::remote_handle(value)
             && Arc::ptr_eq(remote.get().connection(), self.connection)
@@ -158,6 +199,9 @@ impl<'c> Writer<'c> {
         }
         let class = value.get_type();
         match types::rule_of(&class)? {
+            Rule::Described if self.connection.declared().sends_by_value(&class)? => {
+                self.declared_instance(value, &class)
+            }
             Rule::Value(kind) => self.structure(kind, value),
             Rule::Builtin(Kind::BUILTIN) => {
                 if let Some((module, qualname)) = named::name_of(value)? {
@@ -176,9 +220,8 @@ impl<'c> Writer<'c> {
             // It refers to itself: a bare reference to what is being described.
             return self.simple_reference(error, Kind::EXCEPTION);
         }
-        let redact = !self.connection.policy().shows_tracebacks();
         let options = exception::Options {
-            redact,
+            shown: self.connection.policy().tracebacks(),
             ..exception::Options::default()
         };
         let nodes = exception::describe(error.py(), error.cast()?, options)?;
@@ -331,7 +374,7 @@ impl<'c> Writer<'c> {
             written += 1;
         }
         if written != count {
-            return Err(pyo3::exceptions::PyRuntimeError::new_err(
+            return Err(PyRuntimeError::new_err(
                 "the container changed its size while it was sent",
             ));
         }
@@ -377,6 +420,54 @@ impl<'c> Writer<'c> {
             };
             self.payload.attach(Box::new(shared));
         }
+    }
+
+    /// A copy of a buffer.
+    pub(crate) fn buffer(&mut self, parts: &[Bound<'_, PyAny>; 4]) -> PyResult<()> {
+        self.encoder().r#struct(StructKind::BUFFER, parts.len());
+        parts.iter().try_for_each(|part| self.value(part))
+    }
+
+    /// An instance of a class that is declared to travel by value.
+    fn declared_instance(
+        &mut self,
+        value: &Bound<'_, PyAny>,
+        class: &Bound<'_, PyType>,
+    ) -> PyResult<()> {
+        let (module, qualname) = declared::name_of(class)?;
+        let state = declared::state(value, class)?;
+        self.nested(|writer| {
+            writer
+                .encoder()
+                .r#struct(StructKind::INSTANCE, 3 + 2 * state.attributes.len());
+            writer.encoder().str(&module);
+            writer.encoder().str(&qualname);
+            writer.value(&state.value)?;
+            state.attributes.iter().try_for_each(|(name, value)| {
+                writer.text(name)?;
+                writer.value(value)
+            })
+        })
+    }
+
+    /// A deep copy of a container, as `graph` takes it apart.
+    pub(crate) fn copy(&mut self, value: &Bound<'_, PyAny>, rest: graph::Rest) -> PyResult<()> {
+        let nodes = graph::collect(self.connection, value, rest)?;
+        self.encoder().r#struct(StructKind::GRAPH, nodes.len());
+        for node in &nodes {
+            self.encoder().tuple(1 + node.slots.len());
+            self.encoder().int(i64::try_from(node.number())?);
+            for slot in &node.slots {
+                match slot {
+                    graph::Slot::Value(value) => self.value(value)?,
+                    graph::Slot::Node(index) => {
+                        self.encoder().r#struct(StructKind::NODE, 1);
+                        self.encoder().int(i64::try_from(*index)?);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn structure(&mut self, kind: StructKind, value: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -154,6 +154,7 @@ const SPECIMENS: &[(&str, &str)] = &[
     ("str_ascii_iterator", "iter('')"),
     ("bytes_iterator", "iter(b'')"),
     ("bytearray_iterator", "iter(bytearray())"),
+    ("builtin_method", "__import__('re').compile('').match"),
     ("callable_iterator", "iter(int, 0)"),
 ];
 

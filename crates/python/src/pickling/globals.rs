@@ -159,9 +159,36 @@ pub(crate) fn reduce<'py>(
         return reduced(py, "module_globals", (name,));
     }
     let name = module_name(dict)?.unwrap_or_else(|| "?".into());
-    let (process, program) = (PyBytes::new(py, process()), program(py)?);
+    let (process, program) = origin(dict, &name)?;
     reduced(py, "namespace", (name, process, program))
 }
+
+/// Which process and which program a dict of globals comes from. Both are empty where that does not
+/// make it findable: it is not the dict of a module.
+fn origin<'py>(
+    dict: &Bound<'py, PyDict>,
+    name: &str,
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let py = dict.py();
+    if let Some(origin) = dict.get_item(ORIGIN)? {
+        return origin.extract().map_err(PyErr::from);
+    }
+    let modules = py
+        .import(intern!(py, "sys"))?
+        .getattr(intern!(py, "modules"))?;
+    let of_module = modules
+        .get_item(name)
+        .and_then(|module| module.getattr(intern!(py, "__dict__")))
+        .is_ok_and(|theirs| theirs.is(dict));
+    if of_module {
+        Ok((PyBytes::new(py, process()), program(py)?))
+    } else {
+        Ok((PyBytes::new(py, b""), PyBytes::new(py, b"")))
+    }
+}
+
+/// Under this name globals that were made from a pickle keep where they come from.
+const ORIGIN: &str = "__objspace_origin__";
 
 /// The global variables that `code` uses, of globals that travel by value; `None` if they do not.
 pub(crate) fn used<'py>(
@@ -328,6 +355,8 @@ pub(crate) fn namespace<'py>(
     }
     let made = PyDict::new(py);
     made.set_item(intern!(py, "__name__"), name)?;
+    let origin = (PyBytes::new(py, written_by), PyBytes::new(py, written_in));
+    made.set_item(ORIGIN, origin)?;
     made.set_item(
         intern!(py, "__builtins__"),
         py.import(intern!(py, "builtins"))?,

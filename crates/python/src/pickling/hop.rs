@@ -14,19 +14,25 @@ use crate::remote::view::RemoteView;
 use crate::session::Session;
 use crate::session::connection::Connection;
 
-/// The name under which the other process takes coroutines. It cannot be exported by a user: it is no
-/// attribute name.
-pub(crate) const ARRIVALS: &str = "objspace.hop";
+/// The beginning of the names under which a process takes coroutines and tasklets. They cannot be
+/// exported by a user: they are no names of attributes.
+const PREFIX: &str = "objspace.hop.";
 
-/// What a peer gets when it asks for that name.
+/// What a peer gets when it asks for such a name; `None` if it is another one.
 pub(crate) fn arrivals<'py>(
     py: Python<'py>,
     connection: &Arc<Connection>,
-) -> PyResult<Bound<'py, PyAny>> {
+    name: &str,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(what @ ("coroutine" | "tasklet")) = name.strip_prefix(PREFIX) else {
+        return Ok(None);
+    };
     let session = Bound::new(py, Session::of(Arc::clone(connection)))?;
     py.import(intern!(py, "objspace._hop"))?
         .getattr(intern!(py, "Arrivals"))?
-        .call1((session, connection.policy().is_full()))
+        .call1((session, connection.policy().is_full()))?
+        .getattr(what)
+        .map(Some)
 }
 
 /// Whether the other side of a session may do everything with objects of this one.
@@ -125,4 +131,11 @@ pub(crate) fn finish_coroutine<'py>(
         return Err(PyErr::fetch(py));
     }
     Ok(())
+}
+
+/// Keeps an object alive until the process ends, and then leaves it alone. For greenlets whose frames
+/// have moved elsewhere: CPython cannot drop frames that wait without running their `finally`.
+#[pyfunction]
+pub(crate) fn keep_forever(object: Py<PyAny>) {
+    std::mem::forget(object);
 }

@@ -11,6 +11,7 @@ use std::ptr;
 
 use objspace_proto::Op;
 use pyo3::ffi;
+use pyo3::prelude::*;
 
 use super::object::{Object, is_proxy, operate};
 use super::table::opname;
@@ -64,6 +65,29 @@ pub(super) unsafe fn perform(target: Object, op: Op, args: &[Object], kwnames: O
             },
             _ => special(target, op, args, kwnames),
         }
+    }
+}
+
+/// A binary operation as the operator that it belongs to, with the special methods of both operands
+/// and their order. `None`: `op` is no such operation.
+pub(crate) fn operator<'py>(
+    target: &Bound<'py, PyAny>,
+    op: Op,
+    other: &Bound<'py, PyAny>,
+) -> Option<PyResult<Bound<'py, PyAny>>> {
+    let py = target.py();
+    let (target, other) = (target.as_ptr(), other.as_ptr());
+    // SAFETY: attached, with live objects; the functions return a new reference or set an error.
+    unsafe {
+        let result = if let Some(how) = comparison(op) {
+            ffi::PyObject_RichCompare(target, other, how)
+        } else {
+            match arithmetic(op)? {
+                (operator, false) => operator(target, other),
+                (operator, true) => operator(other, target),
+            }
+        };
+        Some(Bound::from_owned_ptr_or_err(py, result))
     }
 }
 

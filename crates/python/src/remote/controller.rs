@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PySlice, PyString, PyType};
 
 use super::awaitable;
+use super::buffer;
 use super::class::{self, statics};
 use super::contents::{self, Part};
 use super::dict_view;
@@ -28,6 +29,7 @@ pub(crate) struct Remote {
     iterated: Mutex<Option<Iterated>>,
     merge: Mutex<Option<dict_view::Merge>>,
     driver: awaitable::Driver,
+    buffers: buffer::Kept,
 }
 
 /// The last snapshot that was iterated over: C code that turns an iterable into a list asks for its
@@ -47,6 +49,7 @@ impl Remote {
             iterated: Mutex::new(None),
             merge: Mutex::new(None),
             driver: awaitable::Driver::default(),
+            buffers: buffer::Kept::default(),
         }
     }
 
@@ -93,6 +96,10 @@ impl Remote {
 
     pub(crate) fn driver(&self) -> &awaitable::Driver {
         &self.driver
+    }
+
+    pub(crate) fn buffers(&self) -> &buffer::Kept {
+        &self.buffers
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -279,6 +286,7 @@ fn operate<'py>(
                 return py.import("builtins")?.call_method1("reversed", (contents,));
             }
         }
+        Op::BUFFER => return buffer::fetch(py, remote, buffer::flags_of(args)?),
         Op::AWAIT | Op::AITER | Op::ANEXT | Op::AENTER | Op::AEXIT => {
             if let Some(answer) = awaitable::operate(proxy, remote, op, args)? {
                 return Ok(answer);
@@ -330,9 +338,32 @@ fn operate<'py>(
         }
         _ => {}
     }
-    remote
-        .connection
-        .call(py, remote.target(), op, args, keywords)
+    let (connection, target) = (&remote.connection, remote.target());
+    if may_promise(op) {
+        connection.operate(py, target, op, args, keywords)
+    } else {
+        connection.call(py, target, op, args, keywords)
+    }
+}
+
+/// Operations whose result may be any object, or is not looked at: in a `pipeline()` block they do
+/// not wait. (An operation in place gives the proxy itself, which is to stay what it is.)
+fn may_promise(op: Op) -> bool {
+    matches!(
+        op,
+        Op::GETATTR
+            | Op::SETATTR
+            | Op::DELATTR
+            | Op::CALL
+            | Op::CALL_METHOD
+            | Op::GETITEM
+            | Op::SETITEM
+            | Op::DELITEM
+            | Op::NEG
+            | Op::POS
+            | Op::ABS
+            | Op::INVERT
+    ) || (Op::ADD..=Op::ROR).contains(&op)
 }
 
 /// `proxy.name`: deferred if the caller's next instructions call it at once.
@@ -360,7 +391,7 @@ fn getattr<'py>(
         return proxy::new_deferred(py, controller, &DEFERRED)
             .map(|deferred| deferred.into_bound(py));
     }
-    remote.connection.call(
+    remote.connection.operate(
         py,
         remote.target(),
         Op::GETATTR,
@@ -544,7 +575,7 @@ fn operate_deferred<'py>(
     all.extend_from_slice(args);
     remote
         .connection
-        .call(py, remote.target(), Op::CALL_METHOD, &all, keywords)
+        .operate(py, remote.target(), Op::CALL_METHOD, &all, keywords)
 }
 
 fn resolve_deferred<'py>(

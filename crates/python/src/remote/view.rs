@@ -42,7 +42,7 @@ impl RemoteView {
             )));
         }
         self.connection
-            .call(
+            .operate(
                 py,
                 OutgoingTarget::Root,
                 Op::GETITEM,

@@ -112,6 +112,8 @@ impl Awaited {
                 // A logical thread of its own: an event loop does many things at a time.
                 let thread = threads::fresh().0;
                 let flags = CallFlags::NONE;
+                // Limits of time in an event loop are the loop's matter.
+                state.engine.set_deadline(None);
                 let question =
                     state
                         .engine

@@ -18,13 +18,15 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::deadline;
 use super::errors;
-use super::link::{Answer, Held, Link, State};
+use super::link::{Answer, Held, Link, State, Wait};
+use super::pipeline::{self, Pipeline};
 use super::policy::Policy;
 use super::reception::Host;
 use super::{serve, threads};
 use crate::convert::capability::Place;
+use crate::convert::declared;
 use crate::convert::decode::Reader;
-use crate::convert::encode::Writer;
+use crate::convert::encode::{Prepared, Writer};
 use crate::remote::class;
 use crate::remote::class_access::ClassAccess;
 
@@ -35,6 +37,7 @@ pub(crate) struct Connection {
     names: Py<PyAny>,
     classes: Mutex<Classes>,
     label: String,
+    declared: declared::Classes,
     /// The server whose client the peer is.
     host: Option<Host>,
     /// The peer debugs this process: nothing is refused to it.
@@ -88,6 +91,7 @@ impl Connection {
             names,
             classes: Mutex::default(),
             label,
+            declared: declared::Classes::default(),
             host,
             debugging: AtomicBool::new(false),
             turned_away: AtomicBool::new(false),
@@ -160,6 +164,27 @@ impl Connection {
         self.event_loop.get().map(|chosen| chosen.bind(py).clone())
     }
 
+    /// The classes that this side has declared for this session.
+    pub(crate) fn declared(&self) -> &declared::Classes {
+        &self.declared
+    }
+
+    /// Whether the peer's class of that name is known here by a twin already.
+    pub(crate) fn has_twin(&self, module: &str, qualname: &str) -> bool {
+        let py_names = |class: &Bound<'_, PyType>| declared::name_of(class).ok();
+        Python::attach(|py| {
+            let twins: Vec<_> = self
+                .classes()
+                .by_import
+                .values()
+                .map(|class| class.clone_ref(py))
+                .collect();
+            twins.iter().any(|class| {
+                py_names(class.bind(py)).is_some_and(|(m, q)| m == module && q == qualname)
+            })
+        })
+    }
+
     pub(crate) fn names(&self) -> &Py<PyAny> {
         &self.names
     }
@@ -180,6 +205,25 @@ impl Connection {
 
     // ------------------------------------------------------------------ asking the peer
 
+    /// Performs `op` on the peer's `target`: the result, or in a `pipeline()` block the promise of
+    /// it. For operations whose result may be any object.
+    pub(crate) fn operate<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        target: OutgoingTarget,
+        op: Op,
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(pipeline) = pipeline::current(py, self)? {
+            pipeline.get().make_room(py)?;
+            let target = pipeline::Target::Known(target);
+            return Pipeline::send(&pipeline, &target, op, positional, keywords)
+                .map(Bound::into_any);
+        }
+        self.call(py, target, op, positional, keywords)
+    }
+
     /// Performs `op` on the peer's `target` and waits for the result.
     pub(crate) fn call<'py>(
         self: &Arc<Self>,
@@ -189,9 +233,7 @@ impl Connection {
         positional: &[Bound<'py, PyAny>],
         keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut writer = Writer::new(self);
-        writer.arguments(positional, keywords)?;
-        let (payload, _alive) = writer.finish();
+        let (payload, _alive) = self.arguments(positional, keywords)?;
         let asked = self.ask(py, |state, thread, parent| {
             state
                 .engine
@@ -215,9 +257,7 @@ impl Connection {
         positional: &[Bound<'py, PyAny>],
         keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut writer = Writer::new(self);
-        writer.arguments(positional, keywords)?;
-        let (payload, _alive) = writer.finish();
+        let (payload, _alive) = self.arguments(positional, keywords)?;
         let asked = self.ask(py, |state, thread, parent| {
             state.engine.fetch(thread, parent, target, what, payload)
         })?;
@@ -225,6 +265,20 @@ impl Connection {
             let what = format!("fetching {what:?}");
             deadline::expired(&self.words(py, target, &what, None), self.peer())
         })
+    }
+
+    fn arguments<'py>(
+        self: &Arc<Self>,
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+    ) -> PyResult<Prepared> {
+        loop {
+            let mut writer = Writer::new(self);
+            writer.arguments(positional, keywords)?;
+            if writer.promises_are_pending() {
+                return Ok(writer.finish());
+            }
+        }
     }
 
     /// What was asked of which object, for an error message.
@@ -279,12 +333,7 @@ impl Connection {
         }
         let (thread, parent) = threads::context(&self.link);
         let wait = {
-            let mut state = self.link.state();
-            if let Some(end) = &state.end {
-                let error = errors::session_ended(&self.link.peer, end);
-                drop(state);
-                return Err(error);
-            }
+            let mut state = self.link.open_state()?;
             state.engine.set_deadline(deadline.map(deadline::left));
             match send(&mut state, thread.0, parent) {
                 Ok(question) => Link::expect(&mut state, question, deadline),
@@ -295,12 +344,28 @@ impl Connection {
             }
         };
         self.link.flush(py)?;
-        let answer = self
-            .link
-            .wait_for(py, wait, |py, request| serve::serve(py, self, request))?;
+        if let Err(error) = pipeline::collect_open(py) {
+            self.link.cancel(wait);
+            return Err(error);
+        }
+        let answer = self.wait(py, wait, true)?;
         answer.map(|answer| self.result(py, answer)).transpose()
     }
 
+    /// Waits for a reply, running calls nested in it meanwhile. `counts`: as a round trip. `None`:
+    /// the time was over first.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        wait: Wait,
+        counts: bool,
+    ) -> PyResult<Option<Answer>> {
+        self.link.wait_for(py, wait, counts, |py, request| {
+            serve::serve(py, self, request);
+        })
+    }
+
+    /// What a reply says.
     pub(crate) fn result<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
@@ -309,7 +374,7 @@ impl Connection {
         let value = Reader::read_one(self, py, answer.payload, Place::Reply)?;
         match answer.outcome {
             Outcome::Value => Ok(value),
-            _ => Err(PyErr::from_value(value)),
+            _ => Err(errors::in_context(py, value)),
         }
     }
 
@@ -369,7 +434,7 @@ impl Connection {
             return Ok(id);
         }
         self.classes().describing.push(key);
-        let redact = !self.policy().shows_tracebacks();
+        let redact = !self.policy().tracebacks().is_full();
         let written = class::describe(py, class, redact).and_then(|description| {
             let mut writer = Writer::new(self);
             writer.value(description.as_any())?;
@@ -476,8 +541,29 @@ impl Connection {
         let bases = description
             .get_item(class::shape::BASES)?
             .cast_into::<PyTuple>()?;
-        let access = Bound::new(py, ClassAccess::new(self, id))?;
-        class::build(py, &description, &bases, access.as_any(), self.label())
+        match self.adopted(py, &description)? {
+            Some(class) => Ok(class),
+            None => {
+                let access = Bound::new(py, ClassAccess::new(self, id))?;
+                class::build(py, &description, &bases, access.as_any(), self.label())
+            }
+        }
+    }
+
+    /// The class of this process that is declared to be the one that is described.
+    fn adopted<'py>(
+        &self,
+        py: Python<'py>,
+        description: &Bound<'py, PyTuple>,
+    ) -> PyResult<Option<Bound<'py, PyType>>> {
+        let module = description.get_item(class::shape::MODULE)?;
+        let qualname = description.get_item(class::shape::QUALNAME)?;
+        let (Ok(module), Ok(qualname)) = (module.extract::<String>(), qualname.extract::<String>())
+        else {
+            return Ok(None);
+        };
+        let found = self.declared.named(py, &module, &qualname);
+        Ok(found.map(|found| found.class))
     }
 
     /// The peer's id of a class that is the twin of one of its own.
@@ -557,8 +643,16 @@ impl Connection {
             let state = self.link.state();
             match state.engine.answer_value(question, ticket) {
                 Ok(AnswerValue::Done {
-                    value: Some(held), ..
+                    value: Some(held),
+                    outcome: Outcome::Value,
                 }) => Ok(held.clone_ref(py)),
+                Ok(AnswerValue::Done {
+                    value: Some(held), ..
+                }) => {
+                    let error = held.clone_ref(py);
+                    drop(state);
+                    return Err(PyErr::from_value(error.into_bound(py)));
+                }
                 Ok(_) => Err(errors::ProtocolError::new_err(
                     "the result of an earlier call is not there",
                 )),

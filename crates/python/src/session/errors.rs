@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 
 use objspace_net::Error as NetError;
 use pyo3::exceptions::{
-    PyConnectionError, PyConnectionRefusedError, PyException, PyKeyError, PyOSError, PyValueError,
+    PyBaseException, PyConnectionError, PyConnectionRefusedError, PyException, PyKeyError,
+    PyOSError, PyValueError,
 };
 use pyo3::prelude::*;
 
@@ -47,6 +48,65 @@ pub(crate) fn session_ended(peer: &str, end: &End) -> PyErr {
             "the session with {peer} was ended, because the other side broke the protocol: {cause}"
         ),
     })
+}
+
+/// An error of the peer, raised here: in the context of the exception that is being handled, as every
+/// error is, unless it has one of its own.
+pub(crate) fn in_context<'py>(py: Python<'py>, error: Bound<'py, PyAny>) -> PyErr {
+    // SAFETY: attached; the result is a new reference or null.
+    let handled =
+        unsafe { Bound::from_owned_ptr_or_opt(py, pyo3::ffi::PyErr_GetHandledException()) };
+    if let Some(handled) = handled
+        && !handled.is_none()
+    {
+        chain(&error, &handled);
+    }
+    PyErr::from_value(error)
+}
+
+/// Puts `handled` at the end of the contexts of `error`, unless that would make a circle.
+fn chain(error: &Bound<'_, PyAny>, handled: &Bound<'_, PyAny>) {
+    const LONGEST: usize = 1000;
+    let context = |of: &Bound<'_, PyAny>| -> Option<Py<PyAny>> {
+        let of = of.cast::<PyBaseException>().ok()?;
+        // SAFETY: an exception; the result is a new reference or null.
+        unsafe {
+            Bound::from_owned_ptr_or_opt(of.py(), pyo3::ffi::PyException_GetContext(of.as_ptr()))
+        }
+        .map(Bound::unbind)
+    };
+    let py = error.py();
+    let mut known = handled.clone();
+    for _ in 0..LONGEST {
+        if known.is(error) {
+            return;
+        }
+        match context(&known) {
+            Some(next) => known = next.into_bound(py),
+            None => break,
+        }
+    }
+    let mut last = error.clone();
+    for _ in 0..LONGEST {
+        if last.is(handled) {
+            return;
+        }
+        match context(&last) {
+            Some(next) => last = next.into_bound(py),
+            None => {
+                if last.is_instance_of::<PyBaseException>() {
+                    // SAFETY: an exception; the reference to its context is handed over.
+                    unsafe {
+                        pyo3::ffi::PyException_SetContext(
+                            last.as_ptr(),
+                            handled.clone().into_ptr(),
+                        );
+                    }
+                }
+                return;
+            }
+        }
+    }
 }
 
 /// What is raised by something that outlived its session.

@@ -145,7 +145,8 @@ pub(crate) enum Fetch {
 /// The decision about a fetch; `None` for a code that means nothing.
 pub(crate) const fn fetch(what: FetchKind) -> Option<Fetch> {
     Some(match what {
-        FetchKind::CONTENTS | FetchKind::ITEMS => Fetch::As(Op::ITER),
+        FetchKind::CONTENTS | FetchKind::COPY => Fetch::As(Op::ITER),
+        FetchKind::ITEMS => Fetch::As(Op::NEXT),
         FetchKind::ATTRIBUTES => Fetch::As(Op::DIR),
         FetchKind::BUFFER => Fetch::As(Op::BUFFER),
         FetchKind::EXPORTED_NAMES => Fetch::Names,

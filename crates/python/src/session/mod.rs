@@ -8,7 +8,9 @@ pub(crate) mod gate;
 pub(crate) mod link;
 pub(crate) mod operator;
 pub(crate) mod perform;
+pub(crate) mod pipeline;
 pub(crate) mod policy;
+pub(crate) mod promise;
 pub(crate) mod reception;
 pub(crate) mod secure;
 pub(crate) mod serve;
@@ -26,11 +28,13 @@ use objspace_proto::{
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyType};
 
+use crate::convert::declared;
 use crate::remote::view::RemoteView;
 use connection::Connection;
 use link::{Channel, Link};
+use pipeline::Pipeline;
 use policy::Policy;
 
 /// A session with another process: what it exports can be reached through `remote`, and it can
@@ -41,6 +45,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    fn declare(&self, class: &Bound<'_, PyType>, by_value: bool) -> PyResult<()> {
+        let (module, qualname) = declared::name_of(class)?;
+        if self.connection.has_twin(&module, &qualname) {
+            return Err(PyValueError::new_err(format!(
+                "an object of the other side's {module}.{qualname} was met before: declare the class \
+                 before it is used"
+            )));
+        }
+        self.connection.declared().declare(class, by_value)
+    }
+
     pub(crate) fn of(connection: Arc<Connection>) -> Self {
         Self { connection }
     }
@@ -196,12 +211,40 @@ impl Session {
         Ok(names)
     }
 
+    /// A block in which operations on the other side's objects do not wait: each gives a `Promise`
+    /// at once, which may be passed on or operated on before it arrives. Leaving the block waits for
+    /// all, in one round trip, and raises the first error that was not seen. It concerns this thread
+    /// (this task, this greenlet) only.
+    fn pipeline(&self, py: Python<'_>) -> PyResult<Py<Pipeline>> {
+        Py::new(py, Pipeline::new(Arc::clone(&self.connection)))
+    }
+
     /// Serves the other side on this thread until the session ends.
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
         let connection = &self.connection;
         connection
             .link
             .serve_here(py, &|py, request| serve::serve(py, connection, request))
+    }
+
+    /// Declares that `cls`, a class of this process, is the other side's class of the same module and
+    /// qualified name. Objects of that class are then of `cls`, and `cls` itself arrives as such.
+    ///
+    /// Both classes must mean the same. Returns `cls`. Raises `ValueError` if an object of the other
+    /// side's class was met before: declare it first.
+    fn adopt<'py>(&self, cls: Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+        self.declare(&cls, false)?;
+        Ok(cls)
+    }
+
+    /// Instances of `cls` travel by value in this session, in both directions.
+    ///
+    /// As `objspace.by_value`, for one session: both sides have to declare their class of that name.
+    /// Raises `TypeError` for a class whose instances are made by C code, and `ValueError` if the other
+    /// side's class was met before.
+    fn by_value<'py>(&self, cls: Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+        self.declare(&cls, true)?;
+        Ok(cls)
     }
 
     /// Ends the session. Proxies of it raise `ConnectionLost` from now on. Again: no effect.

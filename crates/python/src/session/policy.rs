@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyType};
 
 use super::gate::{self, Kind};
+use crate::remote::traceback::Shown;
 
 /// What the peer of a session may do with the objects that it was given.
 ///
@@ -21,7 +22,7 @@ use super::gate::{self, Kind};
 #[pyclass(frozen, module = "objspace", name = "Policy")]
 pub(crate) struct Policy {
     rule: Rule,
-    tracebacks: bool,
+    tracebacks: Shown,
 }
 
 enum Rule {
@@ -126,7 +127,7 @@ impl Policy {
     pub(crate) fn everything() -> Self {
         Self {
             rule: Rule::Full,
-            tracebacks: true,
+            tracebacks: Shown::Full,
         }
     }
 
@@ -134,7 +135,7 @@ impl Policy {
     pub(crate) fn of_debuggers() -> &'static Self {
         static FULL: Policy = Policy {
             rule: Rule::Full,
-            tracebacks: true,
+            tracebacks: Shown::Full,
         };
         &FULL
     }
@@ -143,12 +144,12 @@ impl Policy {
     pub(crate) fn ordinary() -> Self {
         Self {
             rule: Rule::Public,
-            tracebacks: false,
+            tracebacks: Shown::Redacted,
         }
     }
 
-    /// Whether remote tracebacks show frames, locals and paths to the peer.
-    pub(crate) fn shows_tracebacks(&self) -> bool {
+    /// How much of its errors the peer is shown.
+    pub(crate) fn tracebacks(&self) -> Shown {
         self.tracebacks
     }
 
@@ -254,10 +255,12 @@ impl Policy {
 
     /// Public attributes and ordinary operators, no writes to attributes (the default of listeners).
     ///
-    /// `tracebacks=True` lets the peer see the frames of its errors, their locals included.
+    /// `tracebacks` says how much of an error the peer is shown: `"redacted"` functions, names of files
+    /// and lines, `"full"` (or `True`) frames with their locals and source as well, `"none"` neither
+    /// these nor causes and contexts.
     #[staticmethod]
-    #[pyo3(signature = (*, tracebacks = false))]
-    fn public(tracebacks: bool) -> Self {
+    #[pyo3(signature = (*, tracebacks = Shown::Redacted), text_signature = "(*, tracebacks='redacted')")]
+    fn public(tracebacks: Shown) -> Self {
         Self {
             rule: Rule::Public,
             tracebacks,
@@ -266,8 +269,11 @@ impl Policy {
 
     /// Only these attributes and special methods: `Policy.listed({Class: ["name", ...]})`.
     #[staticmethod]
-    #[pyo3(signature = (names, *, tracebacks = false))]
-    fn listed(names: &Bound<'_, PyDict>, tracebacks: bool) -> PyResult<Self> {
+    #[pyo3(
+        signature = (names, *, tracebacks = Shown::Redacted),
+        text_signature = "(names, *, tracebacks='redacted')"
+    )]
+    fn listed(names: &Bound<'_, PyDict>, tracebacks: Shown) -> PyResult<Self> {
         let mut classes = HashMap::new();
         for (class, names) in names.iter() {
             let class: Bound<'_, PyType> = class.cast_into().map_err(|error| {
@@ -288,6 +294,19 @@ impl Policy {
     }
 
     fn __repr__(&self) -> String {
-        format!("{}()", self.describe())
+        let usual = if self.is_full() {
+            Shown::Full
+        } else {
+            Shown::Redacted
+        };
+        if self.tracebacks == usual {
+            format!("{}()", self.describe())
+        } else {
+            format!(
+                "{}(tracebacks={:?})",
+                self.describe(),
+                self.tracebacks.name()
+            )
+        }
     }
 }

@@ -15,17 +15,23 @@ use super::connection::Connection;
 use super::deadline;
 use super::errors::{self, ObjectNotFound};
 use super::gate;
-use super::link::Request;
+use super::link::{Held, Request};
 use super::operator;
-use super::perform::{Arguments, perform};
+use super::perform::{Arguments, apply_operator, perform};
+use super::pipeline;
 use super::threads::{self, LogicalThread};
 use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
+use crate::convert::graph;
 use crate::pickling::hop;
-use crate::remote::{class, contents, traceback};
+use crate::remote::{buffer, class, contents, read_ahead, traceback};
 
-/// Performs a request and replies to it. A failure of any kind fails that request only.
+/// Performs a request and queues its reply. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
+    pipeline::suspended(py, || perform_request(py, connection, request));
+}
+
+fn perform_request(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
     let (answer, thread, limited) = match &request {
         Request::Call(call) => (call.answer, call.thread, call.deadline),
         Request::Fetch(fetch) => (fetch.answer, fetch.thread, fetch.deadline),
@@ -43,6 +49,8 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
     let deadline = limited.and_then(|_| connection.link.state().deadlines.remove(&answer));
     // Also while an error is described: that may run code of the other side.
     let running = threads::enter(LogicalThread(thread), &connection.link, answer, deadline);
+    let keep = matches!(&request, Request::Call(call) if call.keep);
+    let mut kept = None;
     let result = match request {
         request if deadline.is_some_and(|until| until <= Instant::now()) => {
             connection.finish_reading(request.into_payload(), Some(0));
@@ -59,11 +67,26 @@ pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Reque
             Ok(Some(prepared)) => Ok(prepared),
             Err(error) => Err(error),
         },
-        Request::Call(call) => run_call(py, connection, call),
+        Request::Call(call) => run_call(py, connection, call).map(|(prepared, result)| {
+            kept = result;
+            prepared
+        }),
         Request::Fetch(fetch) => run_fetch(py, connection, fetch),
     };
+    if let (true, Err(error)) = (keep, &result) {
+        kept = Some(error.value(py).clone().into_any());
+    }
     let result = described(py, connection, result, !debugging);
     drop(running);
+    if let Some(kept) = kept {
+        // For later requests that mention this one.
+        let not_kept = connection
+            .link
+            .state()
+            .engine
+            .keep(answer, Held::new(kept.unbind()));
+        drop(not_kept);
+    }
     reply(py, connection, answer, result);
 }
 
@@ -119,8 +142,6 @@ fn reply(
             .reply(answer, Outcome::Error, payload);
         drop(alive);
     }
-    // A stream that fails here ends the session, which whoever reads it reports.
-    let _ = connection.link.flush(py);
 }
 
 /// Hands what is to be awaited to an event loop, which replies when it is done. What is no such
@@ -145,11 +166,13 @@ fn run_await(
     Ok(Some(writer.finish()))
 }
 
-fn run_call(
-    py: Python<'_>,
+/// The reply of a call, and its result if that is to be kept.
+fn run_call<'py>(
+    py: Python<'py>,
     connection: &Arc<Connection>,
     call: IncomingCall,
-) -> PyResult<Prepared> {
+) -> PyResult<(Prepared, Option<Bound<'py, PyAny>>)> {
+    let keep = call.keep;
     let target = find(py, connection, call.target, call.payload.ticket());
     let arguments = Reader::read_arguments(connection, py, call.payload)?;
     let result = match target? {
@@ -162,12 +185,17 @@ fn run_call(
                 _ => None,
             };
             connection.check(&target, call.op, name)?;
-            perform(&target, call.op, &arguments)?
+            if keep {
+                // The caller has gone on, and cannot ask the other operand.
+                apply_operator(&target, call.op, &arguments)?
+            } else {
+                perform(&target, call.op, &arguments)?
+            }
         }
     };
     let mut writer = Writer::new(connection);
     writer.value(&result)?;
-    Ok(writer.finish())
+    Ok((writer.finish(), keep.then_some(result)))
 }
 
 /// What may be asked of the session itself: its exported names.
@@ -181,8 +209,8 @@ fn root<'py>(
     match op {
         Op::GETITEM | Op::GETATTR => {
             let name = arguments.name(op)?;
-            if name.to_cow()? == hop::ARRIVALS {
-                return hop::arrivals(py, connection);
+            if let Some(arrivals) = hop::arrivals(py, connection, &name.to_cow()?)? {
+                return Ok(arrivals);
             }
             if !names.contains(name)? {
                 return Err(ObjectNotFound::new_err(format!(
@@ -274,6 +302,20 @@ fn run_fetch(
             let names = target.dir()?;
             writer.contents(names.as_any())?;
         }
+        FetchKind::ITEMS => {
+            writer.value(read_ahead::answer(&target, &arguments.positional)?.as_any())?;
+        }
+        FetchKind::BUFFER => {
+            writer.buffer(&buffer::answer(&target)?)?;
+        }
+        FetchKind::COPY => {
+            let rest = if arguments.positional.is_empty() {
+                graph::Rest::Refused
+            } else {
+                graph::Rest::Referred
+            };
+            writer.copy(&target, rest)?;
+        }
         FetchKind::CLASS => writer.value(&ask_class(py, connection, &target, &arguments)?)?,
         FetchKind::FRAME => writer.value(&ask_frame(py, connection, &target, &arguments)?)?,
         other => {
@@ -314,7 +356,7 @@ fn ask_class<'py>(
         "get" | "get_for" | "property_get" => Op::GETATTR,
         "call" | "call_for" => Op::CALL_METHOD,
         "source" => {
-            if !connection.policy().shows_tracebacks() {
+            if !connection.policy().tracebacks().is_full() {
                 return Ok(py.None().into_bound(py));
             }
             Op::DIR
@@ -340,7 +382,7 @@ fn ask_frame<'py>(
     target: &Bound<'py, PyAny>,
     arguments: &Arguments<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if !connection.policy().shows_tracebacks() {
+    if !connection.policy().tracebacks().is_full() {
         return Err(PyPermissionError::new_err(
             "the policy of the other side does not show frames, locals or source",
         ));

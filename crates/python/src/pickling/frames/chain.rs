@@ -321,8 +321,8 @@ fn records_of(state: &Bound<'_, PyTuple>) -> PyResult<(Vec<Record>, Option<Owned
             Some(Stage::Unfinished) => {}
             Some(_) => {
                 return Err(PyRuntimeError::new_err(
-                    "a generator in this chain has run on meanwhile: pickle the continuation, and \
-                     resume the copy, once",
+                    "a generator of this chain runs elsewhere: pickle the continuation, and resume \
+                     each copy once",
                 ));
             }
         }
@@ -465,6 +465,7 @@ fn reduce_in<'py>(
         for frame in frames_of(state)? {
             let frame = frame.cast_into::<PyTuple>()?;
             let generator = frame.get_item(2)?;
+            let globals = globals::unwrap(&frame.get_item(1)?)?;
             if !generator.is_none() {
                 let Some(within) = within else {
                     return Err(refused(
@@ -472,9 +473,8 @@ fn reduce_in<'py>(
                          only",
                     ));
                 };
-                within.frames.add(&generator);
+                within.frames.add(&generator, globals.clone());
             }
-            let globals = globals::unwrap(&frame.get_item(1)?)?;
             let code = frame.get_item(0)?.cast_into::<PyCode>()?;
             if !pairs.iter().any(|(g, c)| g.is(&globals) && c.is(&code)) {
                 pairs.push((globals, code));

@@ -15,12 +15,12 @@ pub(crate) mod chain;
 mod null;
 mod suspended;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::errors;
 use super::reducer::Pass;
@@ -106,26 +106,31 @@ fn damaged() -> PyErr {
     PyValueError::new_err("the pickle is damaged")
 }
 
-/// Generators that run, and whose state a continuation of the same pickle writes.
+/// Generators whose frames a continuation of the same pickle writes, with their globals. They need not
+/// be at the same point any more.
 #[derive(Default)]
-pub(crate) struct Running(Mutex<HashSet<usize>>);
+pub(crate) struct Running(Mutex<HashMap<usize, Py<PyDict>>>);
 
 impl Running {
-    fn add(&self, generator: &Bound<'_, PyAny>) {
+    fn add(&self, generator: &Bound<'_, PyAny>, globals: Bound<'_, PyDict>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(generator.as_ptr() as usize);
+        // The same ones each time: nothing is dropped inside of the lock.
+        all.entry(generator.as_ptr() as usize)
+            .or_insert_with(|| globals.unbind());
     }
 
-    fn contains(&self, generator: &Bound<'_, PyAny>) -> bool {
+    fn globals<'py>(&self, generator: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.contains(&(generator.as_ptr() as usize))
+        if all.is_empty() {
+            return None;
+        }
+        let globals = all.get(&(generator.as_ptr() as usize))?;
+        Some(globals.bind(generator.py()).clone())
     }
 
     /// Forgets all: another pickle begins.
     pub(crate) fn clear(&self) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(all);
     }
 }

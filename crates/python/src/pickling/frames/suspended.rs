@@ -29,8 +29,8 @@ pub(super) fn reduce<'py>(
         (kind, suspended::stage(pointer), suspended::parts(pointer))
     };
     // What runs in a chain of this pickle has its state there.
-    let in_chain = pass.frames.contains(object);
-    if !in_chain && matches!(stage, Stage::Executing | Stage::Unfinished) {
+    let in_chain = pass.frames.globals(object);
+    if in_chain.is_none() && matches!(stage, Stage::Executing | Stage::Unfinished) {
         let why = if stage == Stage::Executing {
             "it is running"
         } else {
@@ -43,7 +43,10 @@ pub(super) fn reduce<'py>(
     let part = |pointer| unsafe { Bound::from_borrowed_ptr(py, pointer) };
     let code = part(parts.code);
     let mut args = vec![code.clone()];
-    let globals = if stage == Stage::Finished {
+    let globals = if let Some(globals) = &in_chain {
+        args.push(globals::wrap(globals)?.into_any());
+        None
+    } else if stage == Stage::Finished {
         tag |= FINISHED | if parts.closed { CLOSED } else { 0 };
         args.push(py.None().into_bound(py));
         None
@@ -58,9 +61,8 @@ pub(super) fn reduce<'py>(
     args.insert(0, tag.into_pyobject(py)?.into_any());
     let args = PyTuple::new(py, args)?.into_any();
     let make = maker::get(py, "make_suspended")?;
-    let globals = match globals {
-        Some(globals) if !in_chain => globals,
-        _ => return PyTuple::new(py, [make, args]),
+    let Some(globals) = globals else {
+        return PyTuple::new(py, [make, args]);
     };
     // SAFETY: attached; the generator is at rest, and nothing has run since that was seen: reducing
     // runs no Python code but `repr` of what is refused.

@@ -10,7 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use super::function::named;
-use crate::pickling::reducer::{Pass, phased, refused};
+use crate::pickling::reducer::{CodeMode, Pass, phased, reduced, refused};
 use crate::pickling::{allow, errors, globals, maker};
 
 /// What CPython makes by itself in a class.
@@ -46,7 +46,10 @@ pub(super) fn reduce<'py>(
     let py = class.py();
     // SAFETY: the type is live; its flags are read.
     let heap = unsafe { (*class.as_type_ptr()).tp_flags & pyo3::ffi::Py_TPFLAGS_HEAPTYPE != 0 };
-    if !heap || named(class.as_any(), pass.mode)?.is_some() {
+    if !heap {
+        return of_interpreter(class);
+    }
+    if named(class.as_any(), pass.mode)?.is_some() {
         return Ok(None);
     }
     // `types.GenericAlias` and the like are found by pickle.
@@ -88,7 +91,7 @@ pub(super) fn reduce<'py>(
         } else {
             none
         },
-        globals::program(py)?,
+        program_of(class)?,
     )
         .into_pyobject(py)?;
     let attributes = PyDict::new(py);
@@ -137,6 +140,39 @@ fn slot_names(slots: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     slots.try_iter()?.map(|name| name?.extract()).collect()
 }
 
+/// Types of the interpreter that `types` names and `builtins` does not, as that of generators.
+fn of_interpreter<'py>(class: &Bound<'py, PyType>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let py = class.py();
+    let name = class.getattr(intern!(py, "__name__"))?;
+    let builtin = class.getattr(intern!(py, "__module__"))?.eq("builtins")?;
+    let module = py.import(intern!(py, "builtins"))?;
+    if !builtin
+        || module
+            .getattr(name.cast::<PyString>()?)
+            .is_ok_and(|found| found.is(class))
+    {
+        return Ok(None);
+    }
+    for (name, value) in py.import(intern!(py, "types"))?.dict() {
+        if value.is(class) {
+            return reduced(py, "interpreter_type", (name,)).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// A type that `types` names.
+#[pyfunction]
+fn interpreter_type<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
+    // Code can be made by calling some of them.
+    allow::module("types")?;
+    py.import(intern!(py, "types"))?
+        .getattr(name)
+        .ok()
+        .and_then(|found| found.cast_into::<PyType>().ok())
+        .ok_or_else(|| errors::unpickling(format!("the interpreter has no type {name:?}")))
+}
+
 /// Classes by identifier, and identifiers by class; neither keeps a class alive.
 struct Known {
     classes: Py<PyAny>,
@@ -168,6 +204,16 @@ fn identifier<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
     known.identifiers.bind(py).set_item(class, &identifier)?;
     known.classes.bind(py).set_item(&identifier, class)?;
     Ok(identifier)
+}
+
+/// The program that has this class in its `__main__`; empty for other classes.
+fn program_of<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyBytes>> {
+    let py = class.py();
+    if named(class.as_any(), CodeMode::Plain)?.is_some() {
+        globals::program(py)
+    } else {
+        Ok(PyBytes::new(py, b""))
+    }
 }
 
 /// The class of this program that has the name, if the program is the one that wrote the pickle.
@@ -276,6 +322,7 @@ fn set_class<'py>(
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    maker::add(module, wrap_pyfunction!(interpreter_type, module)?)?;
     maker::add(module, wrap_pyfunction!(make_class, module)?)?;
     maker::add(module, wrap_pyfunction!(set_class, module)?)
 }

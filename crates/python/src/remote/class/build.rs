@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTypeInfo, intern};
@@ -78,7 +79,7 @@ pub(crate) fn build<'py>(
     dict.set_item(intern!(py, "__qualname__"), &qualname)?;
     dict.set_item(intern!(py, "__doc__"), description.get_item(shape::DOC)?)?;
     if let Some(slots) = extras.get(extra::SLOTS) {
-        dict.set_item(intern!(py, "__slots__"), slots)?;
+        dict.set_item(intern!(py, "__slots__"), without_inherited(slots, bases)?)?;
     }
     for item in description.get_item(shape::ATTRIBUTES)?.cast::<PyTuple>()? {
         let item = item.cast_into::<PyTuple>()?;
@@ -95,13 +96,44 @@ pub(crate) fn build<'py>(
     Ok(class)
 }
 
+/// The slots that a class adds, without the weak references and the dict that a base has here: the twin
+/// of a type of C has them, where its original may not.
+fn without_inherited<'py>(
+    slots: &Bound<'py, PyAny>,
+    bases: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let py = slots.py();
+    let (mut weak, mut dict) = (false, false);
+    for base in bases {
+        let base = base.cast::<PyType>()?.as_type_ptr();
+        // SAFETY: attached, with a live, ready type.
+        unsafe {
+            weak |= (*base).tp_weaklistoffset != 0
+                || ffi::PyType_HasFeature(base, MANAGED_WEAKREF) != 0;
+            dict |= (*base).tp_dictoffset != 0 || ffi::PyType_HasFeature(base, MANAGED_DICT) != 0;
+        }
+    }
+    let mut kept = Vec::new();
+    for slot in slots.try_iter()? {
+        let slot = slot?;
+        if !(weak && slot.eq("__weakref__")? || dict && slot.eq("__dict__")?) {
+            kept.push(slot);
+        }
+    }
+    PyTuple::new(py, kept)
+}
+
+/// `Py_TPFLAGS_MANAGED_WEAKREF` and `Py_TPFLAGS_MANAGED_DICT`, which no offset tells in some versions.
+const MANAGED_WEAKREF: std::ffi::c_ulong = 1 << 3;
+const MANAGED_DICT: std::ffi::c_ulong = 1 << 4;
+
 /// The metaclass that the class shows.
 fn visible<'py>(description: &Bound<'py, PyTuple>, flags: u32) -> PyResult<Bound<'py, PyType>> {
     let py = description.py();
     let told = description.get_item(shape::METACLASS)?;
     if !told.is_none() {
         let told = told.cast_into::<PyType>()?;
-        if statics::flags(&told) & pyo3::ffi::Py_TPFLAGS_TYPE_SUBCLASS == 0 {
+        if statics::flags(&told) & ffi::Py_TPFLAGS_TYPE_SUBCLASS == 0 {
             return Err(PyTypeError::new_err(format!(
                 "{} is not a metaclass",
                 told.qualname()?.to_string_lossy()

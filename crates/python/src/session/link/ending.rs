@@ -65,7 +65,10 @@ impl Link {
         };
         if open {
             // A peer that is gone already needs no farewell.
-            let _ = self.flush(py);
+            match &self.channel {
+                Channel::Stream(stream) => threads::detach(py, || self.write_last(stream)),
+                Channel::Functions { .. } => drop(self.flush(py)),
+            }
         }
         self.end(End::Closed);
         self.drop_garbage();

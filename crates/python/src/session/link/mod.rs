@@ -30,6 +30,7 @@ use objspace_proto::{
 };
 use pyo3::prelude::*;
 
+use super::errors;
 use super::threads::LogicalThread;
 
 pub(crate) use ending::end_all_sessions;
@@ -310,6 +311,19 @@ impl Link {
     /// The engine and the tables. Never held while Python code can run.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state of a session that has not ended; the error that says so if it has.
+    pub(crate) fn open_state(&self) -> PyResult<MutexGuard<'_, State>> {
+        let state = self.state();
+        match &state.end {
+            None => Ok(state),
+            Some(end) => {
+                let end = end.clone();
+                drop(state);
+                Err(errors::session_ended(&self.peer, &end))
+            }
+        }
     }
 
     /// Whether this is a forked child of the process that opened the session. Nothing of the

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use objspace_net::{Interest, Stream, Waker};
@@ -237,6 +237,9 @@ impl Link {
         let mut guard = self.state();
         let state = &mut *guard;
         state.activity += 1;
+        let reader = wait
+            .and_then(|wait| state.waiters.get(&wait))
+            .map(|waiter| Arc::clone(&waiter.waker));
         state.reads += 1;
         loop {
             let frame = match next() {
@@ -256,7 +259,7 @@ impl Link {
                     return Some(Seen::Ended);
                 }
             };
-            if let Some(end) = state.take(event, wait) {
+            if let Some(end) = state.take(event, reader.as_ref()) {
                 drop(guard);
                 self.end(end);
                 return Some(Seen::Ended);
@@ -283,7 +286,7 @@ impl Link {
             let _ = self.state().engine.close(code, &reason);
         }
         if let Channel::Stream(stream) = &self.channel {
-            self.write_some(stream);
+            self.write_last(stream);
         }
         self.end(End::Broken(reason));
     }

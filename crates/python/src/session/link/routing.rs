@@ -2,32 +2,55 @@
 //! any other call to the workers.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
+use objspace_net::Waker;
 use objspace_proto::{AnswerId, Event, ImportId, Received};
 
-use super::{Answer, End, Held, Request, State, Wait};
+use super::{Answer, End, Held, Request, State, Waiter};
 use crate::session::deadline;
 
 /// So many classes may be described before any of them is mentioned.
 const MOST_UNREAD_SHAPES: usize = 4096;
 
+impl Waiter {
+    /// Tells the waiting thread that there is something for it, unless it is the one that reads.
+    fn wake_unless(&self, reader: Option<&Arc<Waker>>) {
+        if !reader.is_some_and(|reader| Arc::ptr_eq(reader, &self.waker)) {
+            self.waker.wake();
+        }
+    }
+}
+
 impl State {
-    /// The next call that may run now; its logical thread is then busy.
+    /// Queues a call that nobody in particular waits for: behind those of its logical thread.
+    pub(super) fn queue(&mut self, request: Request) {
+        match self.lanes.entry(request.thread()) {
+            Entry::Occupied(mut lane) => lane.get_mut().push_back(request),
+            Entry::Vacant(lane) => {
+                lane.insert(VecDeque::new());
+                self.work.push_back(request);
+            }
+        }
+    }
+
+    /// The next call of a logical thread that was idle.
     pub(super) fn next_work(&mut self) -> Option<Request> {
         if self.congested() {
             return None;
         }
-        while let Some(request) = self.work.pop_front() {
-            let thread = request.thread();
-            if let Some(lane) = self.lanes.get_mut(&thread) {
-                lane.push_back(request);
-            } else {
-                self.lanes.insert(thread, VecDeque::new());
-                self.running.push(request.running());
-                return Some(request);
-            }
-        }
-        None
+        let request = self.work.pop_front()?;
+        self.running.push(request.running());
+        Some(request)
+    }
+
+    /// Gives back what a payload holds that nobody will read.
+    pub(super) fn let_go(&mut self, payload: &Received) {
+        // A malformed rest holds no references that could be given back.
+        let _ = self.engine.discard(payload, 0);
+        let mut dropped = self.engine.finish_reading(payload.ticket());
+        self.garbage.append(&mut dropped);
     }
 
     /// A request of the peer has been answered.
@@ -39,7 +62,7 @@ impl State {
     }
 
     /// Sorts what arrived. Returns why the session ends, if it does.
-    pub(super) fn take(&mut self, event: Event<Held>, reader: Option<Wait>) -> Option<End> {
+    pub(super) fn take(&mut self, event: Event<Held>, reader: Option<&Arc<Waker>>) -> Option<End> {
         match event {
             Event::Call(call) => return self.route(Request::Call(call), reader),
             Event::Fetch(fetch) => return self.route(Request::Fetch(fetch), reader),
@@ -53,16 +76,12 @@ impl State {
                     && let Some(waiter) = self.waiters.get_mut(&wait)
                 {
                     waiter.answer = Some(Answer { outcome, payload });
-                    if reader != Some(wait) {
-                        waiter.waker.wake();
-                    }
+                    waiter.wake_unless(reader);
                 } else if let Some(Answer { payload, .. }) =
                     self.notices.answered(question, Answer { outcome, payload })
                 {
-                    // Nobody waits any more (the call was cancelled): what it brought goes back.
-                    let _ = self.engine.discard(&payload, 0);
-                    self.garbage
-                        .append(&mut self.engine.finish_reading(payload.ticket()));
+                    // Nobody waits any more: the call was cancelled.
+                    self.let_go(&payload);
                 } else {
                     self.round_trips += 1;
                 }
@@ -87,15 +106,13 @@ impl State {
             }
         } else {
             // It refers to nothing that the first did not.
-            let _ = self.engine.discard(&payload, 0);
-            self.garbage
-                .append(&mut self.engine.finish_reading(payload.ticket()));
+            self.let_go(&payload);
         }
         None
     }
 
     /// Gives a request to whoever is to run it. Returns why the session ends, if it does.
-    pub(super) fn route(&mut self, request: Request, reader: Option<Wait>) -> Option<End> {
+    pub(super) fn route(&mut self, request: Request, reader: Option<&Arc<Waker>>) -> Option<End> {
         if let Some((answer, milliseconds)) = request.deadline() {
             self.deadlines.insert(answer, deadline::after(milliseconds));
         }
@@ -109,12 +126,10 @@ impl State {
             && let Some(waiter) = self.waiters.get_mut(&wait)
         {
             waiter.nested.push_back(request);
-            if reader != Some(wait) {
-                waiter.waker.wake();
-            }
+            waiter.wake_unless(reader);
             return None;
         }
-        self.work.push_back(request);
+        self.queue(request);
         None
     }
 }

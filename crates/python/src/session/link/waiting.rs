@@ -42,11 +42,12 @@ impl Link {
     /// Waits for the answer, running calls nested in it meanwhile. `None`: it was given up, because
     /// its deadline came first.
     ///
-    /// `run` performs a nested call. `interrupted` is asked on a signal; its error cancels the call.
+    /// `counts`: as a round trip. `run` performs a nested call and queues its reply. `interrupted` is asked on a signal; its error cancels the call.
     pub(crate) fn wait_for(
         self: &Arc<Self>,
         py: Python<'_>,
         wait: Wait,
+        counts: bool,
         mut run: impl FnMut(Python<'_>, Request),
     ) -> PyResult<Option<Answer>> {
         enum Step {
@@ -71,7 +72,7 @@ impl Link {
                 waiter.parked = false;
                 if let Some(answer) = waiter.answer.take() {
                     state.waiters.remove(&wait);
-                    state.round_trips += 1;
+                    state.round_trips += u64::from(counts);
                     Step::Done(answer)
                 } else if !congested && let Some(request) = waiter.nested.pop_front() {
                     state.running.push(request.running());
@@ -132,6 +133,7 @@ impl Link {
                     // Others may read while the nested call runs.
                     self.leave_reading(mine.take());
                     run(py, request);
+                    self.flush(py)?;
                 }
                 Step::Read(epoch) => {
                     let seen = self.read_for(py, epoch, Some(wait));
@@ -152,6 +154,25 @@ impl Link {
         }
     }
 
+    /// Stops waiting, and tells the peer so.
+    pub(crate) fn cancel(&self, wait: Wait) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(waiter) = state.waiters.remove(&wait) else {
+            return;
+        };
+        match waiter.answer {
+            Some(answer) => state.let_go(&answer.payload),
+            // The reply comes all the same, and is let go then.
+            None => drop(state.engine.cancel(waiter.question)),
+        }
+        // Calls nested in it run all the same: the peer waits for their replies.
+        for request in waiter.nested {
+            state.queue(request);
+        }
+        self.call_workers();
+    }
+
     /// Runs Python's signal handlers; an exception of theirs (Ctrl-C) cancels the call.
     pub(super) fn check_signals(
         &self,
@@ -168,15 +189,7 @@ impl Link {
 
     /// Cancels what this thread waits for.
     fn give_up(&self, py: Python<'_>, wait: Wait, mine: &mut Option<u64>) -> PyResult<()> {
-        {
-            let mut state = self.state();
-            if let Some(waiter) = state.waiters.remove(&wait)
-                && waiter.answer.is_none()
-            {
-                // The reply comes all the same, and is let go then.
-                let _ = state.engine.cancel(waiter.question);
-            }
-        }
+        self.cancel(wait);
         self.leave_reading(mine.take());
         // The cancelled call may go on over there: later calls are not to wait for it.
         threads::renew();

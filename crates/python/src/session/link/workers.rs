@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use objspace_net::Waker;
 use pyo3::prelude::*;
@@ -17,6 +17,8 @@ use crate::session::threads;
 
 /// How long the stream may stay unread before an idle worker takes over reading.
 const TAKE_OVER: Duration = Duration::from_millis(4);
+/// How long replies are held back for others that follow at once.
+const HOLD: Duration = Duration::from_micros(300);
 /// How many quiet looks a worker takes before it sleeps until it is woken.
 const QUIET_LOOKS: u32 = 8;
 /// How long a surplus worker stays.
@@ -25,6 +27,10 @@ const SURPLUS: Duration = Duration::from_secs(5);
 impl Link {
     /// Starts the threads that serve this session while nobody waits on it.
     pub(crate) fn start_workers(self: &Arc<Self>, serve: &Arc<Serve>) {
+        if let Channel::Stream(stream) = &self.channel {
+            // The first message, which needs no answer to anything.
+            self.write_some(stream);
+        }
         self.state().workers += 2;
         for _ in 0..2 {
             self.start_worker(serve);
@@ -149,6 +155,14 @@ impl Link {
                 quiet = 0;
                 continue;
             }
+            if !state.engine.poll_output().is_empty()
+                && !state.flushing
+                && let Channel::Stream(stream) = &self.channel
+            {
+                drop(state);
+                self.write_some(stream);
+                continue;
+            }
             let idle = state.activity == last;
             last = state.activity;
             if idle && let Some(epoch) = state.take_right(Reader::Idle) {
@@ -206,6 +220,7 @@ impl Link {
     fn run_work(&self, py: Python<'_>, serve: &dyn Fn(Python<'_>, Request), request: Request) {
         let thread = request.thread();
         let mut next = Some(request);
+        let mut held = None;
         while let Some(request) = next {
             if catch_unwind(AssertUnwindSafe(|| serve(py, request))).is_err() {
                 // The peer waits for a reply that will not come.
@@ -214,13 +229,23 @@ impl Link {
                 ));
                 return;
             }
-            let state = &mut *self.state();
+            let mut guard = self.state();
+            let state = &mut *guard;
             next = state.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
             if let Some(request) = &next {
                 state.running.push(request.running());
             }
             if next.is_none() {
                 state.lanes.remove(&thread);
+            }
+            drop(guard);
+            // The replies to a run of calls go together. Should the next one last, the worker that
+            // looks after the stream sends what is held back.
+            let since = *held.get_or_insert_with(Instant::now);
+            if next.is_none() || since.elapsed() > HOLD {
+                held = None;
+                // A stream that fails here ends the session, which whoever reads it reports.
+                let _ = self.flush(py);
             }
         }
         self.drop_garbage();

@@ -2,6 +2,7 @@
 //! what the stream does not take is written by whoever reads next.
 
 use std::io::IoSlice;
+use std::time::Duration;
 
 use objspace_net::Stream;
 use objspace_proto::Output;
@@ -11,6 +12,8 @@ use pyo3::types::PyBytes;
 use super::{Channel, End, Link, State};
 use crate::session::errors;
 
+/// How many milliseconds the last words of a session may take another thread.
+const LAST_LOOKS: u32 = 100;
 /// Requests of a peer that leaves more than so much unread have to wait.
 const CONGESTED: usize = 16 << 20;
 
@@ -41,6 +44,24 @@ impl Link {
                     }
                 }
             }
+        }
+    }
+
+    /// How many bytes wait to be written.
+    pub(crate) fn queued(&self) -> usize {
+        let mut state = self.state();
+        state.unsent.len() + state.engine.poll_output().len()
+    }
+
+    /// Writes the last words of a session, before the stream is shut down: also if another thread
+    /// has taken them along and is writing them now.
+    pub(super) fn write_last(&self, stream: &Stream) {
+        for _ in 0..LAST_LOOKS {
+            self.write_some(stream);
+            if !self.state().flushing {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
