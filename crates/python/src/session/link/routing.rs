@@ -10,6 +10,7 @@ use objspace_proto::{AnswerId, Event, ImportId, Received};
 
 use super::{Answer, End, Held, Request, State, Waiter};
 use crate::session::deadline;
+use crate::session::threads::LogicalThread;
 
 /// So many classes may be described before any of them is mentioned.
 const MOST_UNREAD_SHAPES: usize = 4096;
@@ -51,6 +52,15 @@ impl State {
         let _ = self.engine.discard(payload, 0);
         let mut dropped = self.engine.finish_reading(payload.ticket());
         self.garbage.append(&mut dropped);
+    }
+
+    /// The rest of a run of requests goes back to where it came from, to be run later.
+    pub(super) fn put_back(&mut self, thread: LogicalThread) {
+        if let Some(mut lane) = self.lanes.remove(&thread) {
+            while let Some(request) = lane.pop_back() {
+                self.work.push_front(request);
+            }
+        }
     }
 
     /// A request of the peer has been answered.

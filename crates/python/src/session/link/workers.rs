@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use objspace_net::Waker;
 use pyo3::prelude::*;
 
+use super::writing::CONGESTED;
 use super::{Channel, End, Link, Reader, Request, Seen, Serve};
 use crate::session::threads;
 
@@ -230,6 +231,16 @@ impl Link {
                 return;
             }
             let mut guard = self.state();
+            if guard.waiting_to_be_written() > CONGESTED {
+                drop(guard);
+                let _ = self.flush(py);
+                guard = self.state();
+                if guard.congested() {
+                    // The peer does not read: the rest waits until it does.
+                    guard.put_back(thread);
+                    break;
+                }
+            }
             let state = &mut *guard;
             next = state.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
             if let Some(request) = &next {
