@@ -19,7 +19,6 @@ from typing import (
 )
 
 _P = ParamSpec("_P")
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 __version__: str

@@ -127,7 +127,9 @@ def test_threads_that_meet_a_class_at_once_each_get_it(link):
     import threading
 
     for _ in range(20):
-        remote = link("class Thing:\n    def name(self): return 'thing'\ndef make(): return Thing()")
+        remote = link(
+            "class Thing:\n    def name(self): return 'thing'\ndef make(): return Thing()"
+        )
         make, found = remote.make, []
         start = threading.Barrier(4)
 

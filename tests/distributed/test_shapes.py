@@ -1,6 +1,9 @@
 """Classes of every shape: what a program sees of a remote class is what it sees of a local one."""
 
-import typing
+import copy
+import dataclasses
+import enum
+import functools
 import inspect
 import io
 import pydoc
@@ -8,10 +11,16 @@ import re
 import rlcompleter
 import sys
 import types
+import typing
 
 import pytest
 
 from objspace.distributed import session_of
+
+# What the expressions below may use.
+MODULES = {
+    module.__name__: module for module in (copy, dataclasses, enum, functools, inspect, typing)
+}
 
 SETUP = """
 import enum, abc, typing, dataclasses, collections
@@ -214,10 +223,6 @@ o.Outer.__dict__["Inner"] is not None, "Inner" in dir(o.Outer)
 o.Slots.__slots__, hasattr(o.Slots(), "__dict__")
 """
 
-import dataclasses
-import enum
-import functools
-
 
 class LocalGo:
     def go(self):
@@ -364,7 +369,7 @@ def generic_subclass(o):
 
 def outcome(o, expression):
     try:
-        found = repr(eval(expression, {**globals(), "o": o}))
+        found = repr(eval(expression, {**globals(), **MODULES, "o": o}))
     except Exception as error:
         found = f"{type(error).__name__}: {error}"
     return re.sub("0x[0-9a-f]+", "0x", found)
@@ -390,7 +395,9 @@ def local(monkeypatch):
 class TestShapes:
     @pytest.mark.parametrize("expression", EXPRESSIONS.strip().splitlines())
     def test_a_question_has_the_answer_that_a_local_class_gives(self, other, local, expression):
-        assert outcome(other, expression) == outcome(local, expression)
+        expected = outcome(local, expression)
+        assert not expected.startswith("NameError")
+        assert outcome(other, expression) == expected
 
 
 def count(remote, action):

@@ -3,8 +3,8 @@
 //! Two places together see the end of (nearly) every object. The allocator of objects sees memory
 //! given back; that is when an object is gone for good, after its finalizer and its weak
 //! references, and not if it was resurrected. And the few builtin types that keep memory for their
-//! next instance (lists, dicts, tuples, slices) are watched one by one: on 3.13 by the reference
-//! tracer, before by their deallocators. Such objects have no finalizer.
+//! next instance (lists, dicts, tuples, slices) are watched one by one, by their deallocators. Such
+//! objects have no finalizer.
 //!
 //! An object is known by its [`key`]: where its memory begins.
 //!
@@ -184,86 +184,8 @@ pub unsafe fn stop() {
     }
 }
 
-/// Types that keep memory: on 3.13 the interpreter tells of the end of every object.
-#[cfg(Py_3_13)]
-mod kept {
-    use std::cell::UnsafeCell;
-    use std::ffi::{c_int, c_void};
-    use std::ptr;
-
-    use pyo3_ffi::{
-        Py_TPFLAGS_DICT_SUBCLASS, Py_TPFLAGS_HEAPTYPE, Py_TPFLAGS_LIST_SUBCLASS,
-        Py_TPFLAGS_TUPLE_SUBCLASS, Py_TYPE, PyObject, PySlice_Type,
-    };
-
-    type Tracer = unsafe extern "C" fn(*mut PyObject, c_int, *mut c_void) -> c_int;
-
-    unsafe extern "C" {
-        fn PyRefTracer_SetTracer(tracer: Option<Tracer>, data: *mut c_void) -> c_int;
-        fn PyRefTracer_GetTracer(data: *mut *mut c_void) -> Option<Tracer>;
-        static mut _PyAsyncGenASend_Type: pyo3_ffi::PyTypeObject;
-    }
-    const DESTROY: c_int = 1;
-
-    struct Before(UnsafeCell<(Option<Tracer>, *mut c_void)>);
-    // SAFETY: used with the GIL held only.
-    unsafe impl Sync for Before {}
-    static BEFORE: Before = Before(UnsafeCell::new((None, ptr::null_mut())));
-
-    unsafe extern "C" fn trace(object: *mut PyObject, event: c_int, _: *mut c_void) -> c_int {
-        // SAFETY: an object that is about to be deallocated still has its type.
-        unsafe {
-            if event == DESTROY {
-                let class = Py_TYPE(object);
-                let flags = (*class).tp_flags;
-                // Others give their memory back, which the allocator sees; and they may be
-                // resurrected, which builtin containers never are.
-                if flags
-                    & (Py_TPFLAGS_LIST_SUBCLASS
-                        | Py_TPFLAGS_DICT_SUBCLASS
-                        | Py_TPFLAGS_TUPLE_SUBCLASS)
-                    != 0
-                    && flags & Py_TPFLAGS_HEAPTYPE == 0
-                    || class == &raw mut PySlice_Type
-                    || class == &raw mut _PyAsyncGenASend_Type
-                {
-                    super::tell(super::key(object));
-                }
-            }
-            match *BEFORE.0.get() {
-                (Some(before), data) => before(object, event, data),
-                _ => 0,
-            }
-        }
-    }
-
-    pub(super) unsafe fn start() {
-        // SAFETY: the GIL is held.
-        unsafe {
-            let mut data = ptr::null_mut();
-            let before = PyRefTracer_GetTracer(&raw mut data);
-            if before.map(|f| f as usize) != Some(trace as *const () as usize) {
-                *BEFORE.0.get() = (before, data);
-                PyRefTracer_SetTracer(Some(trace), ptr::null_mut());
-            }
-        }
-    }
-
-    pub(super) unsafe fn stop() {
-        // SAFETY: the GIL is held.
-        unsafe {
-            let mut data = ptr::null_mut();
-            let now = PyRefTracer_GetTracer(&raw mut data);
-            if now.map(|f| f as usize) == Some(trace as *const () as usize) {
-                let (before, data) = *BEFORE.0.get();
-                PyRefTracer_SetTracer(before, data);
-            }
-        }
-    }
-}
-
-/// Types that keep memory: their deallocators are replaced.
-#[cfg(not(Py_3_13))]
+/// Types that keep memory: their deallocators are replaced. (The reference tracer of 3.13 will not
+/// do: its evaluation loop calls deallocators without it.)
 mod kept {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -274,13 +196,49 @@ mod kept {
     };
 
     unsafe extern "C" {
+        #[cfg(not(Py_3_13))]
         fn _PyTrash_begin(thread: *mut PyThreadState, object: *mut PyObject) -> std::ffi::c_int;
+        #[cfg(not(Py_3_13))]
         fn _PyTrash_end(thread: *mut PyThreadState);
+        #[cfg(Py_3_13)]
+        fn _PyTrash_thread_deposit_object(thread: *mut PyThreadState, object: *mut PyObject);
         static mut _PyAsyncGenASend_Type: PyTypeObject;
     }
 
     /// The deallocator of a container. It asks whether it is the type's own to decide whether to
     /// limit the recursion of deallocations; it no longer is, so this one must do that.
+    /// `Py_TRASHCAN_BEGIN` of 3.13: whether the object was put aside, to be deallocated later.
+    #[cfg(Py_3_13)]
+    unsafe fn begin(thread: *mut PyThreadState, object: *mut PyObject) -> bool {
+        use crate::layout::{TRASHCAN_HEADROOM, Thread};
+        // SAFETY: the caller deallocates the object in this thread; it is untracked. What was put
+        // aside is deallocated at the end of the outermost original deallocator.
+        unsafe {
+            let thread_fields: *mut Thread = thread.cast();
+            if (*thread_fields).c_recursion_remaining > TRASHCAN_HEADROOM {
+                return false;
+            }
+            _PyTrash_thread_deposit_object(thread, object);
+            true
+        }
+    }
+
+    /// `Py_TRASHCAN_END`: done by the original, whose recursion it counts.
+    #[cfg(Py_3_13)]
+    unsafe fn end(_: *mut PyThreadState) {}
+
+    #[cfg(not(Py_3_13))]
+    unsafe fn begin(thread: *mut PyThreadState, object: *mut PyObject) -> bool {
+        // SAFETY: as `Py_TRASHCAN_BEGIN`.
+        unsafe { _PyTrash_begin(thread, object) != 0 }
+    }
+
+    #[cfg(not(Py_3_13))]
+    unsafe fn end(thread: *mut PyThreadState) {
+        // SAFETY: as `Py_TRASHCAN_END`, after a `begin` that let the caller go on.
+        unsafe { _PyTrash_end(thread) }
+    }
+
     macro_rules! container {
         ($name:ident, $original:ident) => {
             static $original: AtomicUsize = AtomicUsize::new(0);
@@ -296,12 +254,12 @@ mod kept {
                         == Some($name as *const () as usize);
                     if own {
                         let thread = PyThreadState_GetUnchecked();
-                        if _PyTrash_begin(thread, object) != 0 {
+                        if begin(thread, object) {
                             return;
                         }
                         super::tell(super::key(object));
                         original(object);
-                        _PyTrash_end(thread);
+                        end(thread);
                     } else {
                         // Of a derived class, which limits the recursion itself, and whose memory
                         // goes back to the allocator.

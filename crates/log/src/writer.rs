@@ -325,8 +325,9 @@ impl Sink {
             return Ok(());
         };
         let bytes = self.shared.bytes.load(Ordering::Relaxed);
+        // Once a block was left out, a smaller one must not come after it.
         if let Some(max) = self.options.size_max
-            && bytes + block.bytes.len() as u64 > max
+            && (self.shared.full.load(Ordering::Relaxed) || bytes + block.bytes.len() as u64 > max)
         {
             let dropped = &self.shared.dropped;
             if dropped.fetch_add(block.operations.into(), Ordering::Relaxed) == 0

@@ -430,6 +430,8 @@ fn a_log_ends_at_its_largest_size_and_says_so() {
     let notes = &log.tables().notes;
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert_eq!(notes[0].operation, log.operations());
+    let found = log.find(&Query::default(), false, usize::MAX).unwrap();
+    assert!(found.iter().map(|o| o.number).eq(1..=log.operations()));
     assert!(notes[0].text.contains("10000 bytes"));
 }
 

@@ -194,6 +194,9 @@ open_codes! {
         LAST_ERROR = 13;
         /// A deep copy of a container.
         COPY = 14;
+        /// What lies at the end of a path of attributes: their names, whether the last is called,
+        /// and the arguments of that call.
+        PATH = 15;
     }
 }
 

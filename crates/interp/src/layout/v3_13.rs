@@ -71,11 +71,16 @@ pub(crate) struct Code {
 pub(crate) struct Thread {
     before: [u8; 44],
     pub(crate) recursion_remaining: c_int,
-    between: [u8; 24],
+    recursion_limit: c_int,
+    pub(crate) c_recursion_remaining: c_int,
+    between: [u8; 16],
     pub(crate) current_frame: *mut Frame,
     behind: [u8; 40],
     pub(crate) exc_info: *mut Handled,
 }
+
+/// `Py_TRASHCAN_HEADROOM`
+pub(crate) const TRASHCAN_HEADROOM: c_int = 50;
 
 impl Thread {
     /// The innermost frame.
@@ -407,6 +412,11 @@ pub const CHECKS: &[(&str, usize)] = &[
         "offsetof(PyCodeObject, co_code_adaptive)",
         offset_of!(Code, adaptive),
     ),
+    (
+        "offsetof(PyThreadState, c_recursion_remaining)",
+        offset_of!(Thread, c_recursion_remaining),
+    ),
+    ("Py_TRASHCAN_HEADROOM", TRASHCAN_HEADROOM as usize),
     (
         "offsetof(PyThreadState, current_frame)",
         offset_of!(Thread, current_frame),

@@ -36,6 +36,20 @@ pub(super) struct Filter {
 impl Filter {
     /// Whether code of this file, function and module is wanted at all.
     pub(super) fn wants_code(&self, file: &str, function: &str, module: &str) -> bool {
+        // A comprehension, generator expression or lambda belongs to the function around it.
+        let mut function = function;
+        while let Some(around) = [
+            "<listcomp>",
+            "<setcomp>",
+            "<dictcomp>",
+            "<genexpr>",
+            "<lambda>",
+        ]
+        .iter()
+        .find_map(|own| function.strip_suffix(own)?.strip_suffix(".<locals>."))
+        {
+            function = around;
+        }
         let within = |name: &str| {
             module
                 .strip_prefix(name)

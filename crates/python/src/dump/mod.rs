@@ -90,7 +90,7 @@ fn filter(options: &Bound<'_, PyDict>) -> PyResult<Filter> {
             Kind::from_name(name).ok_or_else(|| {
                 let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
                 PyValueError::new_err(format!(
-                    "there is no operation {name:?}; there are {}",
+                    "there is no operation '{name}'; there are {}",
                     known.join(", ")
                 ))
             })

@@ -8,7 +8,7 @@
 use std::ffi::{c_char, c_int};
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use objspace_interp::observe::{RunningFrame, small_int};
 use pyo3::exceptions::PyRuntimeError;
@@ -25,6 +25,8 @@ const NAME: &str = "objspace.dump";
 
 static TOOL: AtomicI32 = AtomicI32::new(-1);
 static DISABLE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(std::ptr::null_mut());
+static SET_LOCAL_EVENTS: AtomicPtr<ffi::PyObject> = AtomicPtr::new(std::ptr::null_mut());
+static INSTRUCTION: AtomicU32 = AtomicU32::new(0);
 /// The code objects that report their instructions.
 static CODES: Mutex<Vec<Py<PyWeakrefReference>>> = Mutex::new(Vec::new());
 
@@ -95,10 +97,12 @@ unsafe extern "C" fn on_raise(
             let state = PyThreadState_GetUnchecked();
             let frame = RunningFrame::innermost(state);
             if frame.code() == *arguments {
-                let offset = small_int(*arguments.add(1)).unwrap_or(0);
+                // The offset is that before the instruction if the exception comes from a frame
+                // that it called (3.13); what the frame itself says is right each time.
+                let unit = frame.unit();
                 active
                     .recorder()
-                    .raised(state, frame, (offset / 2) as u32, *arguments.add(2));
+                    .raised(state, frame, unit, *arguments.add(2));
             }
         }
     }
@@ -195,18 +199,20 @@ unsafe extern "C" fn on_resume(
 
 /// Makes a code object report its instructions.
 fn watch(py: Python<'_>, code: &Bound<'_, PyAny>) -> PyResult<()> {
-    let monitoring = monitoring(py)?;
-    let tool = TOOL.load(Ordering::Relaxed);
-    let events = monitoring.getattr(intern!(py, "events"))?;
+    // Nothing is imported here: the frame that runs may have no builtins.
+    let setter = SET_LOCAL_EVENTS.load(Ordering::Relaxed);
+    // SAFETY: `start` keeps a reference for good.
+    let setter = unsafe { Bound::from_borrowed_ptr(py, setter) };
     let reference = PyWeakrefReference::new(code)?.unbind();
     CODES
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(reference);
-    monitoring.call_method1(
-        intern!(py, "set_local_events"),
-        (tool, code, events.getattr(intern!(py, "INSTRUCTION"))?),
-    )?;
+    setter.call1((
+        TOOL.load(Ordering::Relaxed),
+        code,
+        INSTRUCTION.load(Ordering::Relaxed),
+    ))?;
     Ok(())
 }
 
@@ -264,6 +270,8 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
     let monitoring = monitoring(py)?;
     let disable = monitoring.getattr("DISABLE")?;
     DISABLE.store(disable.into_ptr(), Ordering::Relaxed);
+    let setter = monitoring.getattr("set_local_events")?;
+    SET_LOCAL_EVENTS.store(setter.into_ptr(), Ordering::Relaxed);
     let mut tool = None;
     for candidate in TOOLS {
         if monitoring.call_method1("get_tool", (candidate,))?.is_none() {
@@ -281,7 +289,9 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
     for (name, which) in EVENTS {
         let event: u32 = events.getattr(name)?.extract()?;
         monitoring.call_method1("register_callback", (tool, event, callback(py, which)?))?;
-        if name != "INSTRUCTION" {
+        if name == "INSTRUCTION" {
+            INSTRUCTION.store(event, Ordering::Relaxed);
+        } else {
             global |= event;
         }
     }

@@ -520,11 +520,16 @@ impl Plan {
         let mut before = None;
         for instruction in instructions {
             let unit = &mut units[instruction.unit as usize];
-            unit.top = nlocals + instruction.depth;
+            // The arguments of a call are counted out by `PRECALL`, but taken by `CALL` (on 3.11).
+            let depth = match opcodes.name(instruction.opcode) {
+                "CALL" if opcodes.has_load_method => instruction.depth + instruction.argument,
+                _ => instruction.depth,
+            };
+            unit.top = nlocals + depth;
             unit.next = instruction.next;
             // Between `KW_NAMES` and `CALL` is `PRECALL`, on 3.11.
             if let Some(meaning) = opcodes.meaning(instruction, before)
-                && u32::from(meaning.count) <= instruction.depth
+                && u32::from(meaning.count) <= depth
                 && wants(meaning.kind, meaning.name)
             {
                 unit.flags = OPERATION;
@@ -648,6 +653,13 @@ impl Plan {
                             [Some(next), Some(jump)] if next != jump => {
                                 self.units[own].resolve = next;
                                 self.units[own].jump_resolve = jump;
+                            }
+                            // Both ways lead to the same place: which one was taken makes no
+                            // difference, and is not known.
+                            _ if instruction.target.and_then(&at).map(|to| to.unit)
+                                == at(instruction.next).map(|to| to.unit) =>
+                            {
+                                self.units[own].end = End::Done;
                             }
                             _ => {
                                 for start in [Some(instruction.next), instruction.target] {

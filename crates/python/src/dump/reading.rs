@@ -401,7 +401,7 @@ impl DumpLog {
             .iter()
             .map(|name| {
                 Kind::from_name(name)
-                    .ok_or_else(|| PyValueError::new_err(format!("there is no operation {name:?}")))
+                    .ok_or_else(|| PyValueError::new_err(format!("there is no operation '{name}'")))
             })
             .collect::<PyResult<_>>()?;
         let status = status
@@ -415,7 +415,7 @@ impl DumpLog {
                 ]
                 .into_iter()
                 .find(|status| status.name() == name)
-                .ok_or_else(|| PyValueError::new_err(format!("there is no status {name:?}")))
+                .ok_or_else(|| PyValueError::new_err(format!("there is no status '{name}'")))
             })
             .transpose()?;
         let query = Query {

@@ -293,6 +293,26 @@ impl Recorder {
         }
     }
 
+    /// A frame is started or resumed, unless an exception is thrown into it: only then it stands on
+    /// the instruction that resumes.
+    ///
+    /// # Safety
+    /// As [`instruction`](Self::instruction).
+    #[cfg(not(Py_3_12))]
+    pub(super) unsafe fn resumed(&mut self, state: *mut ffi::PyThreadState, frame: RunningFrame) {
+        // SAFETY: passed on.
+        unsafe {
+            let (code, unit) = (frame.code(), frame.unit());
+            let resumes = self
+                .plan(code, frame)
+                .and_then(|plan| unit_of(plan, unit))
+                .is_some_and(|unit| unit.kind == Kind::Resume && unit.flags & OPERATION != 0);
+            if resumes {
+                self.instruction(state, frame, code, unit);
+            }
+        }
+    }
+
     /// The operation that began last in this frame has ended, since the instruction at `unit` comes
     /// next.
     #[inline]
@@ -842,11 +862,18 @@ impl Recorder {
             if top.pending == NOWHERE {
                 return;
             }
-            let operation = std::mem::replace(&mut top.pending, NOWHERE);
             let (code, plan) = (top.code, top.plan);
-            let Some(pending) = unit_of(plan, operation) else {
+            let Some(pending) = unit_of(plan, top.pending) else {
                 return self.lose();
             };
+            if pending.end == End::Send && is_stop_iteration(exception) {
+                // It brings the result, and goes no further.
+                return;
+            }
+            let operation = std::mem::replace(&mut top.pending, NOWHERE);
+            if pending.end == End::Next && is_stop_iteration(exception) {
+                return self.end(Status::Exhausted, None);
+            }
             if (operation..pending.next).contains(&unit) {
                 self.failed(pending, exception);
             } else {
@@ -1267,6 +1294,15 @@ impl Recorder {
         if let Some(writer) = self.writer.take() {
             writer.abandon();
         }
+    }
+}
+
+/// Whether an exception is what ends an iteration.
+unsafe fn is_stop_iteration(exception: *mut ffi::PyObject) -> bool {
+    // SAFETY: a live exception, or null.
+    unsafe {
+        !exception.is_null()
+            && ffi::PyType_IsSubtype(ffi::Py_TYPE(exception), ffi::PyExc_StopIteration.cast()) != 0
     }
 }
 

@@ -66,7 +66,7 @@ unsafe extern "C" fn trace(
                     set_tracing(frame, chain.function.is_some(), wanted);
                     // The instruction that starts or resumes is reported by this alone.
                     if wanted {
-                        recorder.instruction(state, running, running.code(), running.unit());
+                        recorder.resumed(state, running);
                     }
                 }
                 EXCEPTION

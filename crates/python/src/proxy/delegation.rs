@@ -41,6 +41,7 @@ pub(super) static DELEGATE: Native = Native {
     operate,
     dropped,
     resolve,
+    attributes: false,
 };
 
 /// Performs an operation on the underlying object. A result that is this object is the proxy.

@@ -51,6 +51,8 @@ pub(crate) struct Native {
         &Bound<'py, PyAny>,
         &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>>,
+    /// For a deferred proxy: it answers the fetch of an attribute itself, unresolved.
+    pub(crate) attributes: bool,
 }
 
 /// The fields of every proxy. All zeros is a valid value.
@@ -597,6 +599,11 @@ unsafe fn call_controller(controller: Object, op: Op, args: &[Object], kwnames: 
     }
 }
 
+/// Whether a deferred proxy hands an operation to its controller before it is resolved.
+fn takes_deferred(native: &Native, op: Op) -> bool {
+    op == Op::CALL || (op == Op::GETATTR && native.attributes)
+}
+
 /// Hands an operation to a controller written in Rust, or to what a deferred proxy turned out to be.
 ///
 /// # Safety
@@ -615,7 +622,9 @@ unsafe fn call_native(
     unsafe {
         let proxy = Bound::from_borrowed_ptr(py, proxy);
         let payload = Payload::of(proxy.as_ptr());
-        if (*payload).is_deferred() && (op != Op::CALL || !(*payload).resolved.is_null()) {
+        if (*payload).is_deferred()
+            && (!takes_deferred(native, op) || !(*payload).resolved.is_null())
+        {
             let target = ProxyRef(proxy).resolved(py)?;
             let result = perform(target.as_ptr(), op, args, kwnames);
             return Ok(Bound::from_owned_ptr_or_err(py, result)?.into_ptr());

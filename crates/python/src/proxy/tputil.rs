@@ -81,6 +81,7 @@ static TPUTIL: Native = Native {
     operate,
     dropped,
     resolve,
+    attributes: false,
 };
 
 /// A proxy whose operations call `controller` with one `ProxyOperation`. `type` defaults to the type

@@ -13,6 +13,7 @@ use pyo3::types::{PySlice, PyString, PyType};
 
 use super::awaitable;
 use super::buffer;
+use super::chain;
 use super::class::{self, statics};
 use super::contents::{self, Part};
 use super::dict_view;
@@ -149,11 +150,13 @@ static REMOTE: Native = Native {
     operate,
     dropped,
     resolve: never_deferred,
+    attributes: false,
 };
 static DEFERRED: Native = Native {
     operate: operate_deferred,
     dropped: dropped_deferred,
     resolve: resolve_deferred,
+    attributes: false,
 };
 
 /// The remote reference behind a proxy, if it is the proxy of a remote object. A deferred attribute
@@ -162,7 +165,7 @@ pub(crate) fn remote_of<'py>(
     proxy: &ProxyRef<'py>,
     py: Python<'py>,
 ) -> PyResult<Option<Bound<'py, Remote>>> {
-    if proxy.is_native(&DEFERRED) {
+    if proxy.is_native(&DEFERRED) || chain::is_chain(proxy) {
         let resolved = proxy.resolved(py)?;
         return Ok(proxy::as_proxy(&resolved).and_then(|inner| remote_controller(&inner)));
     }
@@ -378,6 +381,9 @@ fn getattr<'py>(
     }
     if let Some(method) = awaitable::attribute(proxy, remote, name)? {
         return Ok(method);
+    }
+    if let Some(begun) = chain::begin(proxy, &remote.connection, remote.target(), name)? {
+        return Ok(begun);
     }
     let makes_view =
         dict_view::part_of(name.to_str()?).is_some() && contents::is_plain_dict(proxy, remote)?;

@@ -75,6 +75,7 @@ static VIEW: Native = Native {
     operate,
     dropped,
     resolve,
+    attributes: false,
 };
 
 /// The part of a dict that the method `name` gives a view of.

@@ -3,6 +3,7 @@
 
 pub(crate) mod awaitable;
 pub(crate) mod buffer;
+pub(crate) mod chain;
 pub(crate) mod class;
 pub(crate) mod class_access;
 pub(crate) mod contents;

@@ -132,6 +132,8 @@ pub(crate) enum Fetch {
     As(Op),
     /// The question itself is an operation, which is asked about.
     Question,
+    /// Each step of the path is an operation, which is asked about.
+    Path,
     /// Only where tracebacks are shown.
     Frames,
     /// The exported names are told to everybody.
@@ -151,6 +153,7 @@ pub(crate) const fn fetch(what: FetchKind) -> Option<Fetch> {
         FetchKind::BUFFER => Fetch::As(Op::BUFFER),
         FetchKind::EXPORTED_NAMES => Fetch::Names,
         FetchKind::CLASS => Fetch::Question,
+        FetchKind::PATH => Fetch::Path,
         FetchKind::FRAME => Fetch::Frames,
         FetchKind::STATUS | FetchKind::LAST_ERROR => Fetch::Operator,
         FetchKind::LOCALS | FetchKind::SOURCE | FetchKind::SHAPE | FetchKind::EXPORTED => {

@@ -6,7 +6,9 @@ use std::time::Instant;
 use objspace_proto::{
     AnswerId, FetchKind, IncomingCall, IncomingFetch, IncomingTarget, Op, Outcome, Payload, Ticket,
 };
-use pyo3::exceptions::{PyConnectionRefusedError, PyPermissionError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{
+    PyConnectionRefusedError, PyPermissionError, PyRecursionError, PyRuntimeError, PyTypeError,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
@@ -24,7 +26,11 @@ use crate::convert::decode::Reader;
 use crate::convert::encode::{Prepared, Writer};
 use crate::convert::graph;
 use crate::pickling::hop;
-use crate::remote::{buffer, class, contents, read_ahead, traceback};
+use crate::remote::{buffer, chain, class, contents, read_ahead, traceback};
+
+/// No request is begun with less than this of the thread's stack left: CPython's own limit counts
+/// calls, and a call that comes from another process takes more of the stack than one of Python.
+const STACK_LEFT: usize = 1 << 20;
 
 /// Performs a request and queues its reply. A failure of any kind fails that request only.
 pub(crate) fn serve(py: Python<'_>, connection: &Arc<Connection>, request: Request) {
@@ -55,6 +61,13 @@ fn perform_request(py: Python<'_>, connection: &Arc<Connection>, request: Reques
         request if deadline.is_some_and(|until| until <= Instant::now()) => {
             connection.finish_reading(request.into_payload(), Some(0));
             Err(deadline::too_late())
+        }
+        request if stacker::remaining_stack().is_some_and(|left| left < STACK_LEFT) => {
+            connection.finish_reading(request.into_payload(), Some(0));
+            Err(PyRecursionError::new_err(
+                "calls to and fro between two processes are nested too deep for the stack of the \
+                 thread that waits",
+            ))
         }
         request if connection.turns_away() && request.parent().is_none() => {
             connection.finish_reading(request.into_payload(), Some(0));
@@ -99,6 +112,8 @@ pub(crate) fn respond(
 ) {
     let result = described(py, connection, result, true);
     reply(py, connection, answer, result);
+    // A stream that fails here ends the session, which whoever reads it reports.
+    let _ = connection.link.flush(py);
 }
 
 /// `note`: an error is one of the served program, which may be debugged later.
@@ -199,7 +214,7 @@ fn run_call<'py>(
 }
 
 /// What may be asked of the session itself: its exported names.
-fn root<'py>(
+pub(crate) fn root<'py>(
     py: Python<'py>,
     connection: &Arc<Connection>,
     op: Op,
@@ -272,6 +287,11 @@ fn run_fetch(
         (gate::Fetch::As(op), Some(target)) => {
             connection.check(&target, op, None)?;
             target
+        }
+        (gate::Fetch::Path, target) => {
+            let found = chain::walk(py, connection, target, arguments)?;
+            writer.value(found.as_any())?;
+            return Ok(writer.finish());
         }
         // These ask the gate themselves, about what the question turns out to be.
         (gate::Fetch::Question | gate::Fetch::Frames, Some(target)) => target,

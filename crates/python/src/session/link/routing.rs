@@ -46,6 +46,16 @@ impl State {
         Some(request)
     }
 
+    /// The next call of a logical thread whose last one has run; it is idle if there is none.
+    pub(super) fn next_of(&mut self, thread: LogicalThread) -> Option<Request> {
+        let next = self.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
+        match &next {
+            Some(request) => self.running.push(request.running()),
+            None => drop(self.lanes.remove(&thread)),
+        }
+        next
+    }
+
     /// Gives back what a payload holds that nobody will read.
     pub(super) fn let_go(&mut self, payload: &Received) {
         // A malformed rest holds no references that could be given back.

@@ -4,7 +4,6 @@
 //! A worker that read a call runs it itself. Another takes over reading only if that lasts, which it
 //! notices by looking every few milliseconds; when nothing happens it sleeps until it is woken.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -241,14 +240,7 @@ impl Link {
                     break;
                 }
             }
-            let state = &mut *guard;
-            next = state.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
-            if let Some(request) = &next {
-                state.running.push(request.running());
-            }
-            if next.is_none() {
-                state.lanes.remove(&thread);
-            }
+            next = guard.next_of(thread);
             drop(guard);
             // The replies to a run of calls go together. Should the next one last, the worker that
             // looks after the stream sends what is held back.
