@@ -11,7 +11,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: demo test help build lint fmt fmt-check ruff clippy mypy dependencies deny cargo-test \
-        pythons pip-install readme clean fuzz memcheck soak soak-pickling
+        pythons pip-install readme clean fuzz memcheck soak soak-pickling soak-servers
 
 # The tags of the Pythons found, oldest first: py311 py312 py313.
 ifeq ($(origin PYTHONS), undefined)
@@ -47,6 +47,7 @@ help:
 	@echo "make fmt               format the Rust and the Python code"
 	@echo "make soak-pickling     2 000 random generators, paused and pickled at every yield"
 	@echo "make soak              10 000 random programs on one process and on two, ARGS='--seed 1'"
+	@echo "make soak-servers      two servers and eight clients for SOAK_SECONDS (7200), with kills"
 	@echo "make fuzz              each fuzz target for FUZZ_SECONDS (60) on the kept corpus"
 	@echo "make readme            put the demo's output into README.md"
 	@echo "make clean             remove what was built; the next build starts from nothing"
@@ -189,13 +190,19 @@ pip-install: .venv/$(FIRST)/created
 	@cd target && pip-install/bin/objspace --version
 	@rm -rf target/pip-install
 
-# The outcome of random programs over a channel that cuts and delays, against the outcome without one:
-# one thread, with the tables compared after each program, then three threads at once.
+SOAK_SECONDS ?= 7200
+
+soak-servers: .venv/$(FIRST)/installed
+	$(call step,$(FIRST): servers for $(SOAK_SECONDS) s)
+	@$(BIN)/python tools/soak-servers --seconds $(SOAK_SECONDS)
+
 soak-pickling: .venv/$(FIRST)/dev .venv/$(FIRST)/installed
 	$(call step,$(FIRST): soak of pickling)
 	@cd target && OBJSPACE_CORPUS=2000 ../$(BIN)/python -I -m pytest -c ../pyproject.toml \
 	    --rootdir .. --timeout 0 -q ../tests/pickling/test_corpus.py $(ARGS)
 
+# The outcome of random programs over a channel that cuts and delays, against the outcome without one:
+# one thread, with the tables compared after each program, then three threads at once.
 soak: .venv/$(FIRST)/installed
 	$(call step,$(FIRST): soak)
 	@cd tests/distributed && ../../$(BIN)/python -m twin.compare --threads 1 --programs 5000 $(ARGS)

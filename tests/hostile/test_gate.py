@@ -42,11 +42,13 @@ FETCHES = {
     "EXPORTED_NAMES": "root",
     "EXPORTED": "unanswered",
     "BUFFER": "as __buffer__",
-    "ITEMS": "as __iter__",
+    "ITEMS": "as __next__",
+    "COPY": "as __iter__",
     "CLASS": "question",
     "FRAME": "frames",
     "STATUS": "root",
     "LAST_ERROR": "root",
+    "PATH": "path",
 }
 
 
@@ -212,8 +214,9 @@ def test_each_fetch_passes_the_gate(victims):
     with Peer(victims["listed"]) as peer:
         bare = peer.export("bare")
         for name, code in fetches().items():
-            refusal = said(peer, bare, code, "__iter__", "x", kind=FETCH)
             decision = FETCHES[name]
+            question = (("public",), False) if decision == "path" else ("__iter__", "x")
+            refusal = said(peer, bare, code, *question, kind=FETCH)
             if decision.startswith("as "):
                 operation = decision.removeprefix("as ")
                 if operation == "__dir__":
@@ -223,6 +226,13 @@ def test_each_fetch_passes_the_gate(victims):
                 assert "is not answered" in refusal, (name, refusal)
             elif decision == "root":
                 assert "is a fetch from a session itself" in refusal, (name, refusal)
+            elif decision == "path":
+                # Each step of the way is an operation of its own; the first is refused as one.
+                try:
+                    walked = peer.ask(target(*bare), code, ("public",), False, kind=FETCH)
+                    assert walked[0] == 0, (name, walked)
+                except Refused as refused:
+                    assert "the policy of the other side" in " ".join(map(str, refused.args))
             elif decision == "question":
                 assert "a class is asked" in refusal, (name, refusal)
             else:

@@ -9,6 +9,7 @@ import keyword
 import linecache
 import re
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from objspace._cli import FAILED, OK, explain, one_line, security, version
@@ -104,7 +105,14 @@ class Shell(code.InteractiveConsole):
 
     def showtraceback(self) -> None:
         self.failed = True
-        super().showtraceback()
+        error = sys.exception()
+        if error is None:
+            return
+        sys.last_type, sys.last_value = type(error), error
+        # Without the frame of the prompt itself; with the lines of the other side.
+        tb = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        sys.last_traceback = tb
+        self.write("".join(traceback.format_exception(type(error), error, tb)))
 
     def showsyntaxerror(self, *args: Any, **kwargs: Any) -> None:
         self.failed = True

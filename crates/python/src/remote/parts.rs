@@ -25,7 +25,7 @@ pub(crate) mod _parts {
         py: Python<'py>,
         class: &Bound<'py, PyType>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        class::describe(py, class)
+        class::describe(py, class, false)
     }
 
     #[pyfunction]

@@ -262,7 +262,17 @@ impl Connection {
             state.engine.fetch(thread, parent, target, what, payload)
         })?;
         asked.ok_or_else(|| {
-            let what = format!("fetching {what:?}");
+            let what = if what == FetchKind::PATH {
+                let path = positional.first().and_then(|path| path.extract().ok());
+                let path: Vec<String> = path.unwrap_or_default();
+                let call = positional
+                    .get(1)
+                    .is_some_and(|call| call.is_truthy().unwrap_or(false));
+                let verb = if call { "calling" } else { "reading" };
+                format!("{verb} '{}'", path.join("."))
+            } else {
+                format!("fetching {what:?}")
+            };
             deadline::expired(&self.words(py, target, &what, None), self.peer())
         })
     }
@@ -434,7 +444,8 @@ impl Connection {
             return Ok(id);
         }
         self.classes().describing.push(key);
-        let written = class::describe(py, class).and_then(|description| {
+        let redact = !self.policy().tracebacks().is_full();
+        let written = class::describe(py, class, redact).and_then(|description| {
             let mut writer = Writer::new(self);
             writer.value(description.as_any())?;
             Ok(writer.finish())

@@ -9,7 +9,6 @@ use super::generic;
 use super::meta::{self, abc_meta, enum_meta};
 use super::{extra, flag, kind, shape, statics};
 use crate::remote::plain::is_plain;
-use crate::remote::traceback::stamp_of;
 
 /// Entries of a class's dict that are told otherwise, or not at all.
 const TOLD: &[&str] = &[
@@ -38,7 +37,7 @@ const TOLD: &[&str] = &[
     "__del__",
 ];
 
-/// Describes a class (see [`super::shape`]). A class that was itself built here is described as it
+/// Describes a class (see [`super::shape`]); with `redact`, without the paths of files. A class that was itself built here is described as it
 /// was described to this process.
 ///
 /// # Errors
@@ -46,6 +45,7 @@ const TOLD: &[&str] = &[
 pub(crate) fn describe<'py>(
     py: Python<'py>,
     class: &Bound<'py, PyType>,
+    redact: bool,
 ) -> PyResult<Bound<'py, PyTuple>> {
     if let Some(known) = meta::description(class) {
         return Ok(known);
@@ -66,6 +66,7 @@ pub(crate) fn describe<'py>(
         qualname,
         module: module.clone().map(Bound::into_any),
         file: None,
+        redact,
     };
     let slotted = dict.contains(intern!(py, "__slots__"))?;
     let mut attributes = Vec::new();
@@ -393,8 +394,10 @@ fn extras<'py>(
     }
     // A class without functions comes from where its module does.
     if let Some(file) = around.file.clone().or_else(|| file_of_module(around)) {
-        let stamp = stamp_of(&file);
-        extras.push((extra::FILE, (file, stamp).into_pyobject(py)?.into_any()));
+        extras.push((
+            extra::FILE,
+            around.told(&file).into_pyobject(py)?.into_any(),
+        ));
     }
     PyTuple::new(py, extras)
 }

@@ -64,6 +64,15 @@ impl State {
         self.garbage.append(&mut dropped);
     }
 
+    /// The rest of a run of requests goes back to where it came from, to be run later.
+    pub(super) fn put_back(&mut self, thread: LogicalThread) {
+        if let Some(mut lane) = self.lanes.remove(&thread) {
+            while let Some(request) = lane.pop_back() {
+                self.work.push_front(request);
+            }
+        }
+    }
+
     /// A request of the peer has been answered.
     pub(crate) fn ran(&mut self, answer: AnswerId) {
         if let Some(at) = self.running.iter().rposition(|run| run.answer == answer) {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use objspace_net::Waker;
 use pyo3::prelude::*;
 
+use super::writing::CONGESTED;
 use super::{Channel, End, Link, Reader, Request, Seen, Serve};
 use crate::session::threads;
 
@@ -228,7 +229,19 @@ impl Link {
                 ));
                 return;
             }
-            next = self.state().next_of(thread);
+            let mut guard = self.state();
+            if guard.waiting_to_be_written() > CONGESTED {
+                drop(guard);
+                let _ = self.flush(py);
+                guard = self.state();
+                if guard.congested() {
+                    // The peer does not read: the rest waits until it does.
+                    guard.put_back(thread);
+                    break;
+                }
+            }
+            next = guard.next_of(thread);
+            drop(guard);
             // The replies to a run of calls go together. Should the next one last, the worker that
             // looks after the stream sends what is held back.
             let since = *held.get_or_insert_with(Instant::now);

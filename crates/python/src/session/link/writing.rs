@@ -15,7 +15,7 @@ use crate::session::errors;
 /// How many milliseconds the last words of a session may take another thread.
 const LAST_LOOKS: u32 = 100;
 /// Requests of a peer that leaves more than so much unread have to wait.
-const CONGESTED: usize = 16 << 20;
+pub(super) const CONGESTED: usize = 16 << 20;
 
 impl Link {
     /// Writes what is queued, as far as the stream takes it now.
