@@ -391,7 +391,9 @@ pub(crate) fn node<'py>(code: usize, slots: Vec<Slot<'py>>) -> PyResult<Node<'py
     let code = *CODES
         .get(code)
         .ok_or_else(|| broken("an unknown kind of container"))?;
-    if slots.len() < code.head() || code.in_pairs() && (slots.len() - code.head()) % 2 != 0 {
+    if slots.len() < code.head()
+        || code.in_pairs() && !(slots.len() - code.head()).is_multiple_of(2)
+    {
         return Err(broken("a container that is cut off"));
     }
     Ok(Node { code, slots })

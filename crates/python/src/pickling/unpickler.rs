@@ -65,6 +65,9 @@ fn unsigned(key: Option<&[u8]>) -> PyResult<()> {
     Ok(())
 }
 
+/// The payload of a pickle, or the first byte of an ordinary one.
+type Found<'py> = (Option<Bound<'py, PyBytes>>, Option<Bound<'py, PyBytes>>);
+
 /// Reads one pickle from a file: its payload, or the first byte of an ordinary pickle.
 ///
 /// Returns `(payload, None)` or `(None, first byte)`.
@@ -74,7 +77,7 @@ pub(crate) fn read_pickle<'py>(
     file: &Bound<'py, PyAny>,
     key: Option<&[u8]>,
     limit: Option<u64>,
-) -> PyResult<(Option<Bound<'py, PyBytes>>, Option<Bound<'py, PyBytes>>)> {
+) -> PyResult<Found<'py>> {
     let py = file.py();
     let mut bytes = Vec::new();
     read(file, &mut bytes, 1)?;

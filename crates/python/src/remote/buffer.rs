@@ -53,10 +53,13 @@ pub(crate) fn fetch<'py>(
 /// gives the buffer back at once and keeps only the object (`numpy.frombuffer` does). Such a copy is
 /// kept for the life of the proxy, once for the same contents.
 #[derive(Default)]
-pub(crate) struct Kept(Mutex<(Option<(usize, usize)>, Vec<Py<PyAny>>)>);
+pub(crate) struct Kept(Mutex<(Asker, Vec<Py<PyAny>>)>);
+
+/// The instruction that was refused a writable buffer last.
+type Asker = Option<(usize, usize)>;
 
 impl Kept {
-    fn lock(&self) -> MutexGuard<'_, (Option<(usize, usize)>, Vec<Py<PyAny>>)> {
+    fn lock(&self) -> MutexGuard<'_, (Asker, Vec<Py<PyAny>>)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

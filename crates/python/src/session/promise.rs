@@ -48,7 +48,7 @@ impl Promise {
         question: QuestionId,
         op: Op,
         name: Option<Py<PyString>>,
-        sources: Vec<Py<Promise>>,
+        sources: Vec<Py<Self>>,
     ) -> Self {
         Self {
             pipeline: pipeline.clone().unbind(),

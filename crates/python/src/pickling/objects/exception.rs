@@ -182,7 +182,7 @@ fn own_way(class: &Bound<'_, PyType>) -> PyResult<bool> {
         }
     }
     // Slots are known to the general protocol only.
-    Ok(class.hasattr("__slots__")?)
+    class.hasattr("__slots__")
 }
 
 /// The nearest base that no Python code has made.

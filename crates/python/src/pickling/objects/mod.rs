@@ -270,11 +270,11 @@ fn overrides_reduce(class: &Bound<'_, PyType>, base: &Bound<'_, PyType>) -> PyRe
             return Ok(true);
         }
     }
-    Ok(class
+    class
         .py()
         .import("copyreg")?
         .getattr("dispatch_table")?
-        .contains(class)?)
+        .contains(class)
 }
 
 /// Registers the makers of all objects.
