@@ -151,6 +151,7 @@ def start(
         "meta": [
             ("python", platform.python_version()),
             ("argv", "\0".join(sys.argv)),
+            ("cwd", _folder()),
             ("pid", str(os.getpid())),
             ("started", repr(time.time())),
         ],
@@ -220,6 +221,14 @@ def watch(obj: Any) -> Any:
     Raises `TypeError` for an object of which there can be no proxy.
     """
     return _core.make_proxy(_core._DumpWatcher(), obj=obj)
+
+
+def _folder() -> str:
+    """The current directory, to which the paths of scripts are relative; "" if it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _listed(name: str, values: Any) -> list[Any]:
