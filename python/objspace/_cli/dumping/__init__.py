@@ -8,12 +8,13 @@ is needed. Recording is not here: `objspace._cli.dump`.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import argparse
+
     from objspace._cli import Parser
 
 STATUSES = ("result", "done", "raised", "exhausted", "lost")
@@ -204,9 +205,9 @@ def _add_diff(commands: Any) -> None:
         "diff",
         help="the first operation in which two runs differ",
         description=(
-            "Compares two logs operation by operation, thread by thread: what was done, where, with "
-            "which operands and which outcome. Serials and addresses may differ, but what is one "
-            "object in one run must be one object in the other. The exit code is 1 if they differ."
+            "Compares two logs thread by thread and operation by operation: what was done, where, "
+            "with which operands, which outcome. Serials and addresses may differ, but what is one "
+            "object in one run must be one object in the other. Exit code 1 if they differ."
         ),
         examples=[("objspace dump diff good.dump bad.dump", "where the runs part")],
     )

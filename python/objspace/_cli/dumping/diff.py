@@ -55,9 +55,7 @@ def run(options: argparse.Namespace) -> int:
     return FAILED
 
 
-def _threads(
-    one: dump.LogFile, other: dump.LogFile
-) -> tuple[list[tuple[int, int]], list[tuple[int, str]]]:
+def _threads(one: dump.Log, other: dump.Log) -> tuple[list[tuple[int, int]], list[tuple[int, str]]]:
     """Threads that belong together, and those (side, name) that are alone."""
     named: tuple[dict[tuple[str, int], int], ...] = ({}, {})
     for side, log in enumerate((one, other)):
@@ -91,7 +89,7 @@ class Partners:
         if first.type_name != second.type_name:
             return f"of type {first.type_name} or {second.type_name}"
         if first.value is not None or second.value is not None:
-            # Strings are compared as values: whether two are one object is the interpreter's choice.
+            # Strings by value: whether two equal ones are one object is the interpreter's choice.
             if first.value == second.value:
                 return None
             return f"{self._words[0].value(one)} or {self._words[1].value(other)}"
@@ -180,17 +178,14 @@ def _compare(
                 return _difference(at, reason, earlier, (first, second), ([], []))
         if one is None and other is None:
             return None
-        rest = tuple(list(itertools.islice(stream, options.context)) for stream in streams)
         if one is None or other is None:
             reason = f"{'the first' if one is None else 'the second'} run ends here"
         else:
             reason = _operations(said, one, other, partners, options) or ""
         if reason:
             kept = list(before) if options.context else []
+            rest = tuple(list(itertools.islice(stream, options.context)) for stream in streams)
             return _difference(position, reason, kept, (one, other), (rest[0], rest[1]))
-        streams = [
-            itertools.chain(read, stream) for read, stream in zip(rest, streams, strict=True)
-        ]
         if one is not None and other is not None:
             before.append((one, other))
             waiting.append((position, one, other))

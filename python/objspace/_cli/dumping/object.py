@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from objspace import dump
 from objspace._cli import Complaint
 from objspace._cli.dumping import output, source, words
 
 if TYPE_CHECKING:
     import argparse
-
-    from objspace import dump
 
 
 def run(options: argparse.Namespace) -> None:
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def operations(
-    log: dump.LogFile, serial: int, limit: int
+    log: dump.Log, serial: int, limit: int
 ) -> tuple[list[dump.Operation], list[dump.Operation]]:
     """All operations of an object, and nothing; or its first and its last ones, if it has more."""
     if limit < 0:
@@ -82,9 +81,9 @@ def _short(said: words.Words, each: dump.Operation) -> tuple[output.Piece, ...]:
 
 
 def _is(value: object, serial: int) -> bool:
-    return getattr(value, "serial", None) == serial
+    return value == dump.Ref(serial)
 
 
-def _has(log: dump.LogFile, number: int) -> bool:
-    first, last = log.range
-    return first <= number <= last
+def _has(log: dump.Log, number: int) -> bool:
+    begin, end = log.range
+    return bool(begin <= number <= end)

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _under(
-    log: dump.LogFile, path: str, number: int, asked: dict[str, object]
+    log: dump.Log, path: str, number: int, asked: dict[str, object]
 ) -> Iterator[dump.Operation]:
     """An operation and what is part of it, as far as the query finds it."""
     try:
@@ -66,7 +66,7 @@ def _under(
         yield each
 
 
-def _after(log: dump.LogFile, whole: dump.Operation) -> Iterator[int]:
+def _after(log: dump.Log, whole: dump.Operation) -> Iterator[int]:
     siblings = whole
     while True:
         found = log.children(siblings.parent, after=siblings.number, limit=1)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PAGE = 20_000
 
 
-def open_log(path: str) -> dump.LogFile:
+def open_log(path: str) -> dump.Log:
     """Opens a log; says on standard error what is missing at its end."""
     try:
         log = dump.Log(path)
@@ -39,7 +39,7 @@ def open_log(path: str) -> dump.LogFile:
     return log
 
 
-def serial(log: dump.LogFile, path: str, text: str) -> int:
+def serial(log: dump.Log, path: str, text: str) -> int:
     """The serial that somebody wrote, if the log has such an object."""
     if not re.fullmatch(r"#?[0-9]{1,18}", text):
         raise Complaint(f"'{text}' is no serial: write 34 or #34, as shown behind an object")
@@ -51,7 +51,7 @@ def serial(log: dump.LogFile, path: str, text: str) -> int:
     return number
 
 
-def query(log: dump.LogFile, path: str, options: argparse.Namespace) -> dict[str, Any]:
+def query(log: dump.Log, path: str, options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `find` that the filters among the options stand for."""
     asked: dict[str, Any] = {
         "operations": options.op,
@@ -105,7 +105,7 @@ def _one_of(what: str, text: str, known: dict[int, str]) -> int:
 
 
 def every(
-    log: dump.LogFile, asked: dict[str, Any], *, backwards: bool = False
+    log: dump.Log, asked: dict[str, Any], *, backwards: bool = False
 ) -> Iterator[dump.Operation]:
     """What a query finds, in the order of the numbers, without holding all of it in memory."""
     if "object" in asked:

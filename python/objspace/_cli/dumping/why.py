@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 class Why:
     """One question to one log."""
 
-    def __init__(self, log: dump.LogFile, options: argparse.Namespace) -> None:
+    def __init__(self, log: dump.Log, options: argparse.Namespace) -> None:
         self.log = log
         self.words = words.Words(log)
         self.printer = output.Printer()

@@ -30,10 +30,41 @@ _NAMED = {
 
 #: Methods of builtin types that change what they belong to.
 MUTATORS = frozenset(
-    "__delitem__ __iadd__ __imul__ __init__ __ior__ __setitem__ __setattr__ __delattr__ "
-    "__iand__ __isub__ __ixor__ add append appendleft clear difference_update discard extend "
-    "extendleft insert intersection_update pop popitem popleft remove reverse rotate setdefault "
-    "sort subtract symmetric_difference_update update move_to_end".split()
+    {
+        "__delitem__",
+        "__iadd__",
+        "__imul__",
+        "__init__",
+        "__ior__",
+        "__setitem__",
+        "__setattr__",
+        "__delattr__",
+        "__iand__",
+        "__isub__",
+        "__ixor__",
+        "add",
+        "append",
+        "appendleft",
+        "clear",
+        "difference_update",
+        "discard",
+        "extend",
+        "extendleft",
+        "insert",
+        "intersection_update",
+        "move_to_end",
+        "pop",
+        "popitem",
+        "popleft",
+        "remove",
+        "reverse",
+        "rotate",
+        "setdefault",
+        "sort",
+        "subtract",
+        "symmetric_difference_update",
+        "update",
+    }
 )
 
 _SETTERS = {"setattr", "delattr", "setitem", "delitem"}
@@ -42,7 +73,7 @@ _SETTERS = {"setattr", "delattr", "setitem", "delitem"}
 class Words:
     """A log, in words."""
 
-    def __init__(self, log: dump.LogFile) -> None:
+    def __init__(self, log: dump.Log) -> None:
         self.log = log
         self.site = functools.lru_cache(maxsize=1 << 16)(log.site)
         self._object = functools.lru_cache(maxsize=1 << 16)(log.object)
@@ -51,9 +82,10 @@ class Words:
     def object(self, serial: int) -> dump.Object | None:
         """An object; `None` if the log does not define it."""
         try:
-            return self._object(serial)
+            known: dump.Object = self._object(serial)
         except KeyError:
             return None
+        return known
 
     def value(self, value: Any) -> str:
         """An operand or a result."""
@@ -68,8 +100,8 @@ class Words:
         kind = known.type_name.rpartition(".")[2]
         text = known.text
         if kind == "str":
-            text = repr((text or "").removesuffix("…"))[: LONGEST - 1]
-            return f"{text}…"
+            start = repr((text or "").removesuffix("…"))[: LONGEST - 1]
+            return f"{start}…"
         if text and (kind in _NAMED or self.is_class(known)):
             text = text.removeprefix("builtins.").removeprefix("__main__.")
             return f"module {text}" if kind == "module" else text
@@ -177,7 +209,7 @@ class Words:
 
     def stack(self, number: int) -> list[tuple[Piece, ...]]:
         """The operations that one is part of, outermost first: a line each."""
-        lines = []
+        lines: list[tuple[Piece, ...]] = []
         for outer, site in self.log.stack(number)[:-1]:
             try:
                 what = self.expression(self.log.operation(outer))
