@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from objspace._cli import Complaint
 from objspace._cli.dumping import output, pypy, source, words
@@ -20,9 +20,11 @@ def run(options: argparse.Namespace) -> None:
     log = source.open_log(options.log)
     asked = source.query(log, options.log, options)
     chosen = source.every(log, asked)
+    base = 0
     if options.under is not None:
-        chosen = _under(log, options.log, options.under, asked)
-    base = 0 if options.under is None else log.operation(options.under).depth
+        whole = _operation(log, options.log, options.under)
+        base = whole.depth
+        chosen = _under(log, whole, asked)
     if options.depth is not None:
         chosen = (each for each in chosen if each.depth - base < options.depth)
     if options.limit is not None:
@@ -46,17 +48,18 @@ def run(options: argparse.Namespace) -> None:
         printer(*said.line(each, indent=each.depth - base, width=width, time=options.time))
 
 
-def _under(
-    log: dump.Log, path: str, number: int, asked: dict[str, object]
-) -> Iterator[dump.Operation]:
-    """An operation and what is part of it, as far as the query finds it."""
+def _operation(log: dump.Log, path: str, number: int) -> dump.Operation:
     try:
-        whole = log.operation(number)
+        return log.operation(number)
     except (KeyError, OverflowError):
         first, last = log.range
         raise Complaint(f"{path} has operations {first} to {last}, not {number}") from None
-    first, last = asked["range"]  # type: ignore[misc]
-    asked = {**asked, "range": (max(first, number), last)}
+
+
+def _under(log: dump.Log, whole: dump.Operation, asked: dict[str, Any]) -> Iterator[dump.Operation]:
+    """An operation and what is part of it, as far as the query finds it."""
+    first, last = asked["range"]
+    asked = {**asked, "range": (max(first, whole.number), last)}
     asked.setdefault("thread", whole.thread)
     # What comes next in this thread and is no part ends the tree, whether or not it is shown.
     after = next(iter(_after(log, whole)), None)

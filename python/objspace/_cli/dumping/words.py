@@ -95,8 +95,8 @@ class Words:
         if known is None:
             return f"#{value.serial}"
         if known.value is not None:
-            text = repr(known.value)
-            return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+            whole = repr(known.value)
+            return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…"
         kind = known.type_name.rpartition(".")[2]
         text = known.text
         if kind == "str":
