@@ -11,7 +11,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: demo test help build lint fmt fmt-check ruff clippy mypy dependencies deny cargo-test \
-        pythons pip-install readme clean
+        pythons pip-install readme clean fuzz memcheck soak soak-pickling soak-servers
 
 # The tags of the Pythons found, oldest first: py311 py312 py313.
 ifeq ($(origin PYTHONS), undefined)
@@ -40,17 +40,24 @@ help:
 	@echo "make demo              build, then run the main job in two processes"
 	@echo "make test              every check, and the tests on each Python found ($(PYTHONS))"
 	@echo "make test-py311        the tests of one Python only; ARGS='-k name' goes to pytest"
+	@echo "make library-py311     the tests of Jinja2 with its objects replaced by proxies"
+	@echo "make memcheck          the tests of proxies under memory checkers, where installed (minutes)"
 	@echo "make build             build and install into .venv/py3NN, for each Python found"
 	@echo "make lint              formatting, clippy, ruff, mypy, dependency rules"
 	@echo "make fmt               format the Rust and the Python code"
+	@echo "make soak-pickling     2 000 random generators, paused and pickled at every yield"
+	@echo "make soak              10 000 random programs on one process and on two, ARGS='--seed 1'"
+	@echo "make soak-servers      two servers and eight clients for SOAK_SECONDS (7200), with kills"
+	@echo "make fuzz              each fuzz target for FUZZ_SECONDS (60) on the kept corpus"
 	@echo "make readme            put the demo's output into README.md"
 	@echo "make clean             remove what was built; the next build starts from nothing"
 	@echo
 	@echo "PYTHONS='py312' make test  limits a command to some Pythons"
 
 # The cheapest checks come first; the first failure ends the run.
-test: pythons fmt-check ruff dependencies deny clippy cargo-test \
-      clippy-$(FIRST) mypy $(PYTHONS:%=test-%) pip-install
+# Every Python is built before one is tested: a test joins two of them.
+test: pythons fmt-check ruff dependencies deny clippy cargo-test build \
+      clippy-$(FIRST) mypy $(PYTHONS:%=test-%) $(PYTHONS:%=library-%) pip-install
 	$(call step,Pythons)
 	@tools/pythons | awk -F '\t' '{ printf "%-8s %s  %s\n", $$1, $$2, $$4 }'
 	$(call step,Results of pytest)
@@ -64,6 +71,11 @@ demo: .venv/$(FIRST)/installed
 
 readme: .venv/$(FIRST)/installed
 	@$(BIN)/python tools/refresh-readme
+
+# Needs a nightly toolchain and cargo-fuzz.
+FUZZ_SECONDS := 60
+fuzz:
+	@tools/fuzz $(FUZZ_SECONDS)
 
 build: $(PYTHONS:%=.venv/%/installed)
 
@@ -159,6 +171,16 @@ test-%: clippy-% layout-% cargo-test-% .venv/%/dev .venv/%/installed
 	@timeout --signal=ABRT --kill-after=30 $(LONGEST_PYTEST) \
 	    .venv/$*/bin/python -I -m pytest --junitxml=$(RESULTS)/pytest-$*.xml $(ARGS)
 
+# The tests of a library whose central objects are replaced by proxies.
+library-%: .venv/%/dev .venv/%/installed
+	$(call step,$*: the tests of Jinja2 over proxies)
+	@tools/library-suite $*
+
+# Memory, as checked by the allocator's own guards, a debug build of CPython and valgrind.
+memcheck: .venv/$(FIRST)/dev .venv/$(FIRST)/installed
+	$(call step,memory)
+	@tools/memcheck $(FIRST)
+
 # What a user types, with the build backend that pip fetches by itself.
 pip-install: .venv/$(FIRST)/created
 	$(call step,$(FIRST): pip install .)
@@ -167,6 +189,24 @@ pip-install: .venv/$(FIRST)/created
 	    --quiet --disable-pip-version-check .
 	@cd target && pip-install/bin/objspace --version
 	@rm -rf target/pip-install
+
+SOAK_SECONDS ?= 7200
+
+soak-servers: .venv/$(FIRST)/installed
+	$(call step,$(FIRST): servers for $(SOAK_SECONDS) s)
+	@$(BIN)/python tools/soak-servers --seconds $(SOAK_SECONDS)
+
+soak-pickling: .venv/$(FIRST)/dev .venv/$(FIRST)/installed
+	$(call step,$(FIRST): soak of pickling)
+	@cd target && OBJSPACE_CORPUS=2000 ../$(BIN)/python -I -m pytest -c ../pyproject.toml \
+	    --rootdir .. --timeout 0 -q ../tests/pickling/test_corpus.py $(ARGS)
+
+# The outcome of random programs over a channel that cuts and delays, against the outcome without one:
+# one thread, with the tables compared after each program, then three threads at once.
+soak: .venv/$(FIRST)/installed
+	$(call step,$(FIRST): soak)
+	@cd tests/distributed && ../../$(BIN)/python -m twin.compare --threads 1 --programs 5000 $(ARGS)
+	@cd tests/distributed && ../../$(BIN)/python -m twin.compare --threads 3 --programs 6000 $(ARGS)
 
 clean:
 	rm -rf .venv target

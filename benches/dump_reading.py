@@ -3,8 +3,8 @@
     python benches/dump_reading.py [operations [folder]]
 
 Records a program until its log has that many operations (ten million by default; the log is kept
-in the folder, if one is given, and used again), then asks it. Each question is a command of its own,
-as somebody types it: starting Python, opening the log and printing are included. Of three times
+in the folder, if one is given, and used again), then asks it. Each question is a whole command, as
+somebody types it: starting Python, opening the log and printing are included. Of three times
 the worst is shown; the log is in the cache of the system, since it was just written or read.
 """
 

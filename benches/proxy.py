@@ -5,12 +5,13 @@ operation through a method that a controller would be, and to `wrapt.ObjectProxy
 """
 
 import operator
+import os
 import subprocess
 import sys
 import timeit
 
 from objspace.tproxy import tproxy
-from objspace.tputil import make_proxy
+from objspace.tputil import delegate, make_proxy
 
 
 class Thing:
@@ -31,6 +32,24 @@ class Thing:
 
     def __call__(self, value):
         return value
+
+    def __setitem__(self, key, value):
+        pass
+
+    def __contains__(self, item):
+        return True
+
+    def __bool__(self):
+        return True
+
+    def __iter__(self):
+        return iter(())
+
+    def __eq__(self, other):
+        return True
+
+    def __hash__(self):
+        return 3
 
 
 class Operation:
@@ -106,57 +125,103 @@ def direct(thing):
 ACTIONS = {
     "p.x": lambda p: p.x,
     "p + 1": lambda p: p + 1,
-    "p[1]": operator.itemgetter(1),
-    "len(p)": len,
+    "p[1]": lambda p: p[1],
+    "len(p)": lambda p: len(p),
     "p(1)": lambda p: p(1),
 }
+# What wrapt does too: forward an operation, without a controller that could look at it.
+FORWARDED = {
+    **ACTIONS,
+    "1 in p": lambda p: 1 in p,
+    "p == 1": lambda p: p == 1,
+    "hash(p)": lambda p: hash(p),
+    "bool(p)": lambda p: not p,
+    "iter(p)": lambda p: iter(p),
+    "p.method()": lambda p: p.method(),
+    "repr(p)": lambda p: repr(p),
+    "p.x = 1": lambda p: setattr(p, "x", 1),
+    "p[1] = 2": lambda p: operator.setitem(p, 1, 2),
+}
+ROUNDS = 7
 
 
-def measure(action, p, number=100_000):
-    return min(timeit.repeat(lambda: action(p), number=number, repeat=5)) / number * 1e9
+def measure(action, proxies, number=20_000):
+    """The nanoseconds for each, the least of several rounds in which all take turns."""
+    least = dict.fromkeys(proxies, float("inf"))
+    for _ in range(ROUNDS):
+        for kind, p in proxies.items():
+            try:
+                time = min(timeit.repeat(lambda p=p: action(p), number=number, repeat=2))
+            except TypeError:
+                time = float("nan")
+            least[kind] = min(time / number * 1e9, least[kind])
+    return least
+
+
+def table(title, actions, proxies, ratios):
+    heads = [*proxies, *(f"{a}/{b}" for a, b in ratios)]
+    print(f"{title:12}" + "".join(f"{head:>22}" for head in heads))
+    for name, action in actions.items():
+        times = measure(action, proxies)
+        print(
+            f"{name:12}"
+            + "".join(f"{time:22.0f}" for time in times.values())
+            + "".join(f"{times[a] / times[b]:22.2f}" for a, b in ratios)
+        )
+    print()
+
+
+def fresh(hook, program):
+    """A figure that a program prints in an interpreter of its own."""
+    environment = {**os.environ, "OBJSPACE_TYPE_HOOK": hook}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+TYPE = """
+import timeit, objspace.tproxy
+x = 1
+print(min(timeit.repeat("type(x)", globals=globals(), number=500_000, repeat=5)) * 2000)
+"""
+IMPORT = """
+import time
+start = time.perf_counter()
+import objspace.tproxy
+print((time.perf_counter() - start) * 1000)
+"""
 
 
 def main():
     thing = Thing()
-    kinds = {
-        "object": thing,
-        "make_proxy": make_proxy(controller, obj=thing),
-        "by hand": Forwarding(thing),
-        "tproxy": direct(thing),
-        "method": Method(thing),
-    }
+    table(
+        "ns",
+        ACTIONS,
+        {
+            "object": thing,
+            "make_proxy": make_proxy(controller, obj=thing),
+            "by hand": Forwarding(thing),
+            "tproxy": direct(thing),
+            "method": Method(thing),
+        },
+        [("make_proxy", "by hand"), ("tproxy", "method")],
+    )
+    proxies = {"object": thing, "delegate": make_proxy(delegate, obj=thing)}
+    ratios = [("delegate", "object")]
     try:
         import wrapt
     except ImportError:
-        pass
+        print("wrapt is not installed: no comparison with it")
     else:
-        kinds["wrapt"] = wrapt.ObjectProxy(thing)
-    print(
-        f"{'ns':10}" + "".join(f"{kind:>12}" for kind in kinds) + f"{'/by hand':>12}{'/method':>12}"
-    )
-    for name, action in ACTIONS.items():
-        times = {}
-        for kind, p in kinds.items():
-            try:
-                times[kind] = measure(action, p)
-            except TypeError:
-                times[kind] = float("nan")
-        print(
-            f"{name:10}"
-            + "".join(f"{time:12.0f}" for time in times.values())
-            + f"{times['make_proxy'] / times['by hand']:12.2f}"
-            + f"{times['tproxy'] / times['method']:12.2f}"
-        )
-    for hook in ("0", "1"):
-        program = (
-            "import timeit, objspace.tproxy; objspace.tproxy.tproxy(list, print); x = 1;"
-            "print(min(timeit.repeat('type(x)', globals=globals(), number=10**6, repeat=7)) * 1e3)"
-        )
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(
-            command, env={"OBJSPACE_TYPE_HOOK": hook}, capture_output=True, text=True, check=True
-        )
-        print(f"type(x) with OBJSPACE_TYPE_HOOK={hook}: {float(done.stdout):.1f} ns")
+        proxies["wrapt"] = wrapt.CallableObjectProxy(thing)
+        ratios.append(("delegate", "wrapt"))
+    table("ns", FORWARDED, proxies, ratios)
+    without = min(fresh("0", TYPE) for _ in range(ROUNDS))
+    with_hook = min(fresh("1", TYPE) for _ in range(ROUNDS))
+    print(f"type(x): {without:.1f} ns without the hook, {with_hook:.1f} with it, ratio", end=" ")
+    print(f"{with_hook / without:.2f}")
+    times = sorted(fresh("1", IMPORT) for _ in range(ROUNDS))
+    print(f"import objspace.tproxy: {times[len(times) // 2]:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,17 @@ def link(transport):
         yield open_link
 
 
+@pytest.fixture(scope="class")
+def over_tcp_for_class():
+    """Like `link`, over TCP only, and one session for all tests of a class."""
+    with contextlib.ExitStack() as stack:
+
+        def open_link(source="", names=None):
+            return stack.enter_context(over_tcp(textwrap.dedent(source) + SIZES, names or {}))
+
+        yield open_link
+
+
 @contextlib.contextmanager
 def over_pair(source, names):
     from objspace.distributed import pair

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 from objspace._core import Policy, RemoteView, Session, session_over_fds
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
-
+# `typing` takes as long to import as all of objspace.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Mapping
@@ -80,6 +74,8 @@ def spawn(
     Raises `OSError` if the interpreter cannot be started, and what `setup` raised if it failed.
     """
     # Only who starts a child pays for these imports.
+    import contextlib
+    import json
     import subprocess
 
     ours_read, theirs_write = os.pipe()

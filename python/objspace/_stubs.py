@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import types
+    from collections.abc import Callable
 
 
 def _template() -> Any:
@@ -65,6 +66,21 @@ def quiet_order(cls: type) -> list[type]:
     order = type.mro(cls)
     order.insert(1, Quiet)
     return order
+
+
+def install_getfile(find: Callable[[object], str | None]) -> None:
+    """Let `inspect.getfile` know remote classes, whose files `find` tells."""
+    import functools
+    import inspect
+
+    usual = inspect.getfile
+
+    @functools.wraps(usual)
+    def getfile(object: Any) -> str:  # noqa: A002 - the name is that of the original
+        found = find(object) if isinstance(object, type) else None
+        return usual(object) if found is None else found
+
+    inspect.getfile = getfile
 
 
 def install_printer() -> None:

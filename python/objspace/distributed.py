@@ -3,7 +3,9 @@
 from objspace._core import (
     ConnectionLost,
     ObjectNotFound,
+    Pipeline,
     Policy,
+    Promise,
     ProtocolError,
     RemoteView,
     Session,
@@ -14,7 +16,9 @@ from objspace._core import (
 __all__ = [
     "ConnectionLost",
     "ObjectNotFound",
+    "Pipeline",
     "Policy",
+    "Promise",
     "ProtocolError",
     "RemoteView",
     "Session",

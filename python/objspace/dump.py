@@ -84,6 +84,9 @@ class _Current:
     forks: str = "stop"
     ring: bool = False
     prepared: bool = False
+    #: What stands in for `sys.excepthook` while a ring is recorded, and what was there before.
+    excepthook: Any = None
+    hook: Any = None
 
 
 def start(
@@ -164,6 +167,8 @@ def _begin(path: str, options: dict[str, Any], forks: str) -> None:
     _Current.path, _Current.options, _Current.forks = path, options, forks
     _Current.ring = options["last"] is not None
     _keep_trace_function()
+    if _Current.ring:
+        _write_ring_before(sys.excepthook)
     if not _Current.prepared:
         _Current.prepared = True
         os.register_at_fork(after_in_child=_after_fork)
@@ -178,7 +183,9 @@ def stop(*, write: bool = True) -> Summary:
     Raises `RuntimeError` if nothing is being recorded, `OSError` if the log could not be written.
     """
     _give_trace_function_back()
-    _Current.path = None
+    if _Current.excepthook is not None and sys.excepthook is _Current.excepthook:
+        sys.excepthook = _Current.hook
+    _Current.path = _Current.excepthook = _Current.hook = None
     count, size, stalls, stalled, dropped = _core._dump_stop(write)
     return Summary(count, size, stalls, stalled / 1e9, dropped)
 
@@ -251,6 +258,21 @@ def _type_name(value: str | type) -> str:
     if not isinstance(value, type):
         raise TypeError(f"types must be classes or their names, not {type(value).__name__}")
     return f"{value.__module__}.{value.__qualname__}"
+
+
+def _write_ring_before(hook: Any) -> None:
+    """Ends the recording when an exception is uncaught: printing it would fill the ring."""
+
+    def excepthook(kind: Any, value: Any, traceback: Any) -> None:
+        if sys.excepthook is excepthook:
+            sys.excepthook = hook
+        if _Current.ring and recording():
+            stop()
+        hook(kind, value, traceback)
+
+    sys.excepthook = excepthook
+    _Current.excepthook = excepthook
+    _Current.hook = hook
 
 
 def _after_fork() -> None:

@@ -120,3 +120,27 @@ def test_a_remote_dataclass_is_one_for_the_dataclasses_module(link):
     assert dataclasses.is_dataclass(point)
     assert dataclasses.asdict(point) == {"x": 1, "y": 2}
     assert [field.name for field in dataclasses.fields(point)] == ["x", "y"]
+
+
+def test_threads_that_meet_a_class_at_once_each_get_it(link):
+    """Its shape is sent once, and before any of them hears of the class."""
+    import threading
+
+    for _ in range(20):
+        remote = link(
+            "class Thing:\n    def name(self): return 'thing'\ndef make(): return Thing()"
+        )
+        make, found = remote.make, []
+        start = threading.Barrier(4)
+
+        def run(make=make, start=start, found=found):
+            start.wait(20)
+            found.append(make())
+
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert [thing.name() for thing in found] == ["thing"] * 4
+        assert len({type(thing) for thing in found}) == 1

@@ -79,6 +79,10 @@ def test_document(name, tmp_path):
                 )
                 assert (done.returncode, done.stderr) == (0, ""), f"{where}\n{done.stderr}"
                 output = done.stdout
+            elif block["kind"] == "text" and block["argument"]:
+                # What both sides have: a key, say.
+                for folder in (tmp_path, client):
+                    (folder / block["argument"]).write_text(body)
             elif block["kind"] == "text" and output is not None:
                 assert output == body, where
                 output = None

@@ -7,7 +7,7 @@ import sys
 import textwrap
 
 import pytest
-from objspace.tputil import make_proxy
+from objspace.tputil import delegate, make_proxy
 
 
 class Recorded:
@@ -33,9 +33,11 @@ def recorded():
     return Recorded
 
 
-@pytest.fixture
-def proxy_of():
-    return lambda obj: make_proxy(lambda operation: operation.delegate(), obj=obj)
+@pytest.fixture(params=["python", "native"])
+def proxy_of(request):
+    """Makes delegating proxies: by a Python controller, and by the one written in Rust."""
+    controller = delegate if request.param == "native" else lambda operation: operation.delegate()
+    return lambda obj: make_proxy(controller, obj=obj)
 
 
 @pytest.fixture

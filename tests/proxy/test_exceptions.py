@@ -108,9 +108,102 @@ def test_a_stop_iteration_keeps_its_value(proxy_of):
     assert caught.value.value == 5
 
 
-def test_a_group_cannot_be_proxied(proxy_of):
-    with pytest.raises(TypeError, match="ExceptionGroup"):
-        proxy_of(ExceptionGroup("g", [ValueError()]))
+class Group(ExceptionGroup):
+    def derive(self, members):
+        return Group(self.message, members)
+
+
+def group_of(kind=ExceptionGroup):
+    return kind("g", [ValueError("v"), KeyError("k"), ExceptionGroup("inner", [ValueError("w")])])
+
+
+@pytest.mark.parametrize("kind", [ExceptionGroup, Group])
+def test_a_group_is_raised_and_taken_apart(kind, proxy_of):
+    p = proxy_of(group_of(kind))
+    assert type(p) is kind
+    with pytest.raises(kind) as caught:
+        raise p
+    assert caught.value is p
+    assert p.message == "g"
+    assert len(p.exceptions) == 3
+    errors, rest = p.split(ValueError)
+    assert [type(part) for part in (errors, rest)] == [kind, kind]
+    assert [repr(member) for member in rest.exceptions] == ["KeyError('k')"]
+    assert errors.__traceback__ is p.__traceback__ is not None
+    assert p.subgroup(OSError) is None
+    assert p.subgroup(lambda error: True) is p
+    assert "inner" in "".join(traceback.format_exception(p))
+
+
+@pytest.mark.parametrize("kind", [ExceptionGroup, Group])
+def test_a_group_meets_except_star(kind, proxy_of):
+    seen = []
+    with pytest.raises(kind) as caught:
+        try:
+            raise proxy_of(group_of(kind))
+        except* KeyError as group:
+            seen.append(repr(group.exceptions))
+    assert seen == ["(KeyError('k'),)"]
+    assert repr(caught.value) == repr(
+        kind("g", [ValueError("v"), ExceptionGroup("inner", [ValueError("w")])])
+    )
+    p = proxy_of(group_of(kind))
+    try:
+        raise p
+    except* Exception as group:
+        assert group is p
+    p = proxy_of(group_of(kind))
+    with pytest.raises(ExceptionGroup) as caught:
+        try:
+            raise p
+        except* ValueError:
+            raise
+        except* KeyError as error:
+            raise OSError("new") from error
+    assert sorted(type(part).__name__ for part in caught.value.exceptions) == sorted(
+        [kind.__name__, "OSError"]
+    )
+
+
+def test_a_group_inside_a_group_and_a_proxy_of_a_proxy(proxy_of):
+    inner = proxy_of(ExceptionGroup("inner", [ValueError("v"), KeyError("k")]))
+    outer = proxy_of(proxy_of(ExceptionGroup("outer", [inner, OSError("o")])))
+    found = []
+    try:
+        raise outer
+    except* ValueError as group:
+        found.append(repr(group))
+    except* (KeyError, OSError) as group:
+        found.append(repr(group))
+    assert found == [
+        "ExceptionGroup('outer', [ExceptionGroup('inner', [ValueError('v')])])",
+        "ExceptionGroup('outer', [ExceptionGroup('inner', [KeyError('k')]), OSError('o')])",
+    ]
+
+
+def test_a_group_whose_controller_has_no_members():
+    from objspace.tproxy import tproxy
+
+    with pytest.raises(TypeError, match="must be str, not int"):
+        tproxy(ExceptionGroup, lambda name, *args: () if args == ("exceptions",) else 3)
+    with pytest.raises(ZeroDivisionError):
+        tproxy(ExceptionGroup, lambda name, *args: 1 / 0)
+
+
+def test_an_uncaught_group_prints(run):
+    out = run(
+        """
+        import sys
+        from objspace.tputil import delegate, make_proxy
+        sys.stderr = sys.stdout
+        try:
+            raise make_proxy(delegate, obj=ExceptionGroup("g", [KeyError("k")]))
+        except ExceptionGroup:
+            sys.__excepthook__(*sys.exc_info())
+        """
+    )
+    assert "ExceptionGroup: g (1 sub-exception)" in out
+    assert "KeyError: 'k'" in out
 
 
 def test_an_uncaught_one_prints(run):

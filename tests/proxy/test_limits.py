@@ -504,7 +504,8 @@ def refusals():
         for (container, name), error in found.items()
     )
     if os.environ.get("OBJSPACE_WRITE_DOCS"):
-        TABLE.write_text(table)
+        more = TABLE.read_text().partition("\n## Other packages\n")
+        TABLE.write_text(table + "".join(more[1:]))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

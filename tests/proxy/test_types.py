@@ -348,10 +348,57 @@ def test_object_methods_called_by_the_class_reach_the_controller(recorded):
     assert object.__getattribute__(record.proxy, "__class__") is Careful
     object.__delattr__(record.proxy, "x")
     assert not hasattr(record.obj, "x")
-    # The operation is the assignment, so that a class that refuses it refuses here too.
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Frozen.moved(recorded(Frozen(1)).proxy)
-    assert recorded(Frozen(1)).proxy.moved() == 2
+
+
+def test_a_frozen_dataclass_is_changed_the_way_it_changes_itself(proxy_of, recorded):
+    for wrap in (proxy_of, lambda obj: proxy_of(proxy_of(obj)), lambda obj: recorded(obj).proxy):
+        obj = Frozen(1)
+        p = wrap(obj)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            p.x = 5
+        assert Frozen.moved(p) == 2
+        assert p.moved() == 3
+        assert obj.x == 3
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            del p.x
+        object.__delattr__(p, "x")
+        assert not hasattr(obj, "x")
+    record = recorded(Frozen(1))
+    object.__setattr__(record.proxy, "x", 2)
+    assert record.take() == ["__setattr__"]
+
+
+def test_the_methods_of_attributes_of_a_class_run_once(proxy_of):
+    log = []
+
+    class Logging:
+        def __setattr__(self, name, value):
+            log.append(("set", name))
+            super().__setattr__(name, value)
+
+        def __getattribute__(self, name):
+            log.append(("get", name))
+            return super().__getattribute__(name)
+
+        def __delattr__(self, name):
+            log.append(("del", name))
+            object.__delattr__(self, name)
+
+    for p in (proxy_of(Logging()), proxy_of(proxy_of(Logging()))):
+        for change in (
+            lambda p: setattr(p, "x", 1),
+            lambda p: Logging.__setattr__(p, "x", 1),
+        ):
+            change(p)
+            assert log == [("set", "x")]
+            del log[:]
+            assert Logging.__getattribute__(p, "x") == 1
+            assert p.x == 1
+            assert log == [("get", "x")] * 2
+            del log[:]
+            Logging.__delattr__(p, "x")
+            assert log == [("del", "x")]
+            del log[:]
 
 
 def test_storage_of_a_proxy_is_never_read(proxy_of):

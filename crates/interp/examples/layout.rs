@@ -3,7 +3,8 @@
 
 #[expect(clippy::print_stdout, reason = "printing is its purpose")]
 fn main() {
-    for (expression, value) in objspace_interp::LAYOUT_CHECKS {
+    let checks = objspace_interp::LAYOUT_CHECKS;
+    for (expression, value) in checks.iter().chain(objspace_interp::OPCODE_CHECKS) {
         println!("{value}\t{expression}");
     }
 }

@@ -6,10 +6,6 @@
 //! (another object in between, a tracer, an argument that runs code or fails to evaluate), the
 //! answer is that nothing is known.
 
-use std::ffi::c_void;
-use std::ptr;
-use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
-
 use pyo3_ffi::compat::PyThreadState_GetUnchecked;
 use pyo3_ffi::{
     Py_DECREF, Py_SIZE, Py_TYPE, PyCell_Get, PyCell_Type, PyDict_CheckExact, PyDict_Contains,
@@ -18,9 +14,8 @@ use pyo3_ffi::{
 };
 
 use crate::analysis::{Analysis, Need, Site};
-use crate::layout::{
-    Code, Frame, INSTRUMENTED, Thread, code_extra_index, code_get_extra, code_set_extra,
-};
+use crate::extra::Slot;
+use crate::layout::{Code, Frame, INSTRUMENTED, Thread};
 use crate::thread::is_python;
 
 /// What follows the fetch of an attribute.
@@ -259,9 +254,8 @@ unsafe fn contains(dict: *mut PyObject, name: *mut PyObject) -> bool {
     }
 }
 
-/// The slot in code objects for their analyses, and the interpreter that gave it.
-static INDEX: AtomicIsize = AtomicIsize::new(-1);
-static INTERPRETER: AtomicPtr<PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
+/// The analyses of code objects.
+static ANALYSES: Slot<Analysis> = Slot::new();
 
 /// The analysis of a code object; made at its first use, and freed with it.
 ///
@@ -272,59 +266,6 @@ unsafe fn analysis<'a>(
     code: *mut Code,
     interpreter: *mut PyInterpreterState,
 ) -> Option<&'a Analysis> {
-    // SAFETY: the slot of this index holds nothing but what `analyse` puts there, and only for the
-    // interpreter that gave the index; its value is never replaced.
-    unsafe {
-        if INTERPRETER.load(Ordering::Relaxed) == interpreter {
-            let mut extra = ptr::null_mut();
-            if code_get_extra(code.cast(), INDEX.load(Ordering::Relaxed), &raw mut extra) == 0
-                && !extra.is_null()
-            {
-                return Some(&*extra.cast());
-            }
-        }
-        analyse(code, interpreter)
-    }
-}
-
-/// # Safety
-/// As [`analysis`].
-#[cold]
-unsafe fn analyse<'a>(
-    code: *mut Code,
-    interpreter: *mut PyInterpreterState,
-) -> Option<&'a Analysis> {
-    unsafe extern "C" fn free(extra: *mut c_void) {
-        if !extra.is_null() {
-            // SAFETY: made by `Box::into_raw` below; its code object is going away.
-            drop(unsafe { Box::from_raw(extra.cast::<Analysis>()) });
-        }
-    }
-    // SAFETY: the GIL is held, so that the two statics change together.
-    unsafe {
-        let owner = INTERPRETER.load(Ordering::Relaxed);
-        if owner.is_null() {
-            let index = code_extra_index(free);
-            if index < 0 {
-                return None;
-            }
-            INDEX.store(index, Ordering::Relaxed);
-            INTERPRETER.store(interpreter, Ordering::Relaxed);
-        } else if owner != interpreter {
-            // Other interpreters number their slots anew.
-            return None;
-        }
-        let analysis = Analysis::of(code);
-        let Some(analysis) = analysis else {
-            PyErr_Clear();
-            return None;
-        };
-        let extra = Box::into_raw(Box::new(analysis));
-        if code_set_extra(code.cast(), INDEX.load(Ordering::Relaxed), extra.cast()) != 0 {
-            PyErr_Clear();
-            free(extra.cast());
-            return None;
-        }
-        Some(&*extra)
-    }
+    // SAFETY: passed on.
+    unsafe { ANALYSES.get(code, interpreter, || Analysis::of(code)) }
 }

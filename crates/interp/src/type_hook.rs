@@ -29,11 +29,11 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use pyo3_ffi::{
-    Py_DECREF, Py_NewRef, Py_TPFLAGS_IMMUTABLETYPE, Py_TYPE, PyBaseObject_Type, PyDict_Size,
-    PyErr_Clear, PyErr_SetString, PyExc_RuntimeError, PyGetSetDef, PyImport_ImportModule,
-    PyList_GET_ITEM, PyList_GET_SIZE, PyObject, PyObject_CallMethod, PyObject_GetAttrString,
-    PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyType_Type, PyTypeObject, PyVectorcall_NARGS,
-    PyWrapperDescr_Type, PyWrapperDescrObject,
+    Py_DECREF, Py_NewRef, Py_TPFLAGS_IMMUTABLETYPE, Py_TPFLAGS_TYPE_SUBCLASS, Py_TYPE,
+    PyBaseObject_Type, PyDict_Size, PyErr_Clear, PyErr_SetString, PyExc_RuntimeError, PyGetSetDef,
+    PyImport_ImportModule, PyList_GET_ITEM, PyList_GET_SIZE, PyObject, PyObject_CallMethod,
+    PyObject_GetAttrString, PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyType_Type, PyTypeObject,
+    PyVectorcall_NARGS, PyWrapperDescr_Type, PyWrapperDescrObject, destructor,
 };
 
 use crate::layout::IMMUTABLE_METACLASSES;
@@ -53,8 +53,8 @@ pub enum Answer {
     NotAProxy,
 }
 
-/// Says what an object is a proxy for. It is asked for the argument of every `type(x)` and has to
-/// be quick for objects that are no proxies; for a proxy it may run Python code.
+/// Says what an object is a proxy for. It is asked for objects with the destructor of proxies, and
+/// for classes that have a metaclass; it may run Python code.
 pub type Classify = unsafe fn(*mut PyObject) -> Answer;
 
 /// How many setters `type` may have; CPython 3.13 has seven.
@@ -63,6 +63,8 @@ const SETTERS_MAX: usize = 12;
 /// The classifier; null while the hook is not installed. Everything here changes with the GIL held,
 /// so the atomics are for the compiler's peace only, and relaxed.
 static CLASSIFY: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// The destructor by which proxies are told from everything else.
+static DEALLOC: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 /// The replaced functions; null before the first installation.
 static VECTORCALL: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 static CALL: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
@@ -74,13 +76,14 @@ static SETTERS: [AtomicPtr<()>; SETTERS_MAX] =
 static GUARDED: AtomicUsize = AtomicUsize::new(0);
 static FLAG_CLEARED: AtomicBool = AtomicBool::new(false);
 
-/// Puts the hook in. With the same classifier again: no effect.
+/// Puts the hook in. With the same classifier again: no effect. `dealloc` is the destructor that all
+/// types of proxies share; objects with another one are taken for what they are.
 ///
 /// Returns zero, or -1 with a Python exception set and nothing changed.
 ///
 /// # Safety
 /// See the crate. `classify` upholds what [`Answer`] says.
-pub unsafe fn install(classify: Classify) -> c_int {
+pub unsafe fn install(classify: Classify, dealloc: destructor) -> c_int {
     // SAFETY: the GIL is held throughout, and `type`'s slots are only ever read with it held.
     unsafe {
         if installed() {
@@ -119,6 +122,7 @@ pub unsafe fn install(classify: Classify) -> c_int {
         CALL.store(call as *mut (), Ordering::Relaxed);
         SETATTRO.store(setattro as *mut (), Ordering::Relaxed);
         CLASSIFY.store(classify as *mut (), Ordering::Relaxed);
+        DEALLOC.store(dealloc as *mut (), Ordering::Relaxed);
 
         (*kind).tp_vectorcall = Some(hooked_vectorcall);
         (*kind).tp_call = Some(hooked_call);
@@ -203,11 +207,10 @@ fn original_setattro() -> unsafe extern "C" fn(*mut PyObject, *mut PyObject, *mu
     unsafe { std::mem::transmute(SETATTRO.load(Ordering::Relaxed)) }
 }
 
-/// `None`: no proxy, or no hook.
+/// What is to be answered for an object that may be a proxy. `None`: no proxy, or no hook.
 ///
 /// # Safety
 /// See the crate.
-#[inline]
 unsafe fn answer(object: *mut PyObject) -> Option<*mut PyObject> {
     let classify = CLASSIFY.load(Ordering::Relaxed);
     if classify.is_null() {
@@ -225,6 +228,22 @@ unsafe fn answer(object: *mut PyObject) -> Option<*mut PyObject> {
     }
 }
 
+/// Whether the classifier has to be asked at all: for objects with the destructor of proxies, and
+/// for classes that have a metaclass. This is what an ordinary `type(x)` pays.
+///
+/// # Safety
+/// See the crate; `kind` is the live type of an object.
+#[inline]
+unsafe fn may_be_a_proxy(kind: *mut PyTypeObject) -> bool {
+    // SAFETY: as the caller says.
+    unsafe {
+        (*kind)
+            .tp_dealloc
+            .is_some_and(|dealloc| dealloc as *mut () == DEALLOC.load(Ordering::Relaxed))
+            || ((*kind).tp_flags & Py_TPFLAGS_TYPE_SUBCLASS != 0 && kind != &raw mut PyType_Type)
+    }
+}
+
 unsafe extern "C" fn hooked_vectorcall(
     callable: *mut PyObject,
     arguments: *const *mut PyObject,
@@ -237,9 +256,16 @@ unsafe extern "C" fn hooked_vectorcall(
         if callable == (&raw mut PyType_Type).cast()
             && PyVectorcall_NARGS(count) == 1
             && (names.is_null() || PyTuple_GET_SIZE(names) == 0)
-            && let Some(kind) = answer(*arguments)
         {
-            return kind;
+            let object = *arguments;
+            let kind = Py_TYPE(object);
+            if !may_be_a_proxy(kind) {
+                // What the original does with one argument.
+                return Py_NewRef(kind.cast());
+            }
+            if let Some(kind) = answer(object) {
+                return kind;
+            }
         }
         original_vectorcall()(callable, arguments, count, names)
     }

@@ -7,6 +7,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use objspace_interp::lookahead::{attribute_chain, method_call_position, understands};
+use objspace_interp::verifies;
 use pyo3_ffi::{
     METH_NOARGS, METH_O, Py_DECREF, Py_IncRef, Py_NewRef, Py_None, Py_TPFLAGS_DEFAULT, Py_tp_call,
     Py_tp_getattro, PyBool_FromLong, PyList_Append, PyList_New, PyMethodDef, PyMethodDefPointer,
@@ -146,7 +147,7 @@ unsafe extern "C" fn log(_module: *mut PyObject, _none: *mut PyObject) -> *mut P
 
 unsafe extern "C" fn understood(_module: *mut PyObject, code: *mut PyObject) -> *mut PyObject {
     // SAFETY: attached; the script passes code objects.
-    unsafe { PyBool_FromLong(understands(code).into()) }
+    unsafe { PyBool_FromLong((understands(code) && verifies(code) == 1).into()) }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use objspace_interp::type_hook::{self, Answer};
 use pyo3_ffi::{
     METH_NOARGS, METH_O, Py_DECREF, Py_IncRef, Py_None, Py_TYPE, PyBool_FromLong, PyErr_Occurred,
     PyMethodDef, PyMethodDefPointer, PyObject, PyObject_GetAttrString, PyType_Check, PyTypeObject,
+    destructor,
 };
 
 /// The class whose instances are proxies in these tests, for the type `instance.declared`.
@@ -40,6 +41,12 @@ unsafe fn classify(object: *mut PyObject) -> Answer {
     }
 }
 
+/// The destructor of that class, which other classes share: the hook asks about all of them.
+fn dealloc() -> destructor {
+    // SAFETY: declared before the hook is installed, and live; every class has a destructor.
+    unsafe { (*PROXY.load(Ordering::Relaxed)).tp_dealloc }.expect("a destructor")
+}
+
 /// A second classifier, to be refused.
 unsafe fn other(_object: *mut PyObject) -> Answer {
     Answer::NotAProxy
@@ -54,12 +61,12 @@ unsafe extern "C" fn declare(_module: *mut PyObject, class: *mut PyObject) -> *m
 
 unsafe extern "C" fn install(_module: *mut PyObject, _none: *mut PyObject) -> *mut PyObject {
     // SAFETY: attached.
-    finish(unsafe { type_hook::install(classify) })
+    finish(unsafe { type_hook::install(classify, dealloc()) })
 }
 
 unsafe extern "C" fn install_other(_module: *mut PyObject, _none: *mut PyObject) -> *mut PyObject {
     // SAFETY: attached.
-    finish(unsafe { type_hook::install(other) })
+    finish(unsafe { type_hook::install(other, dealloc()) })
 }
 
 unsafe extern "C" fn uninstall(_module: *mut PyObject, _none: *mut PyObject) -> *mut PyObject {

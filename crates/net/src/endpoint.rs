@@ -18,6 +18,13 @@ pub enum Endpoint {
         /// The port.
         port: u16,
     },
+    /// `tls://host:port`, encrypted; the rest as of [`Endpoint::Tcp`].
+    Tls {
+        /// A name, an IPv4 address, or an IPv6 address without its brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// `unix:///absolute/path`.
     Unix {
         /// The file that stands for the socket.
@@ -65,11 +72,21 @@ impl Endpoint {
         match scheme {
             "stdio" if rest.is_empty() || rest == "//" => Ok(Self::Stdio),
             "stdio" => Err(error("nothing may follow stdio:")),
-            "tcp" => parse_tcp(rest).map_err(|problem| error(&problem)),
+            "tcp" => match parse_address("tcp", rest) {
+                Ok((host, port)) => Ok(Self::Tcp { host, port }),
+                Err(problem) => Err(error(&problem)),
+            },
+            "tls" => match parse_address("tls", rest) {
+                Ok((host, port)) => Ok(Self::Tls { host, port }),
+                Err(problem) => Err(error(&problem)),
+            },
             "unix" => parse_unix(rest).map_err(|problem| error(&problem)),
-            "tls" | "shm" | "ssh" => Err(error(&format!(
-                "{scheme}:// is not available yet; use tcp://host:port, unix:///path or stdio:"
-            ))),
+            "shm" => Err(error(
+                "shm:// is not available; use unix:///path, tcp://host:port or tls://host:port",
+            )),
+            "ssh" => Err(error(
+                "ssh:// is for objspace.connect(), which starts ssh; a listener has another scheme",
+            )),
             "http" | "https" | "ws" | "wss" => Err(error(&format!(
                 "{scheme} is another protocol; an objspace endpoint looks like tcp://127.0.0.1:7000"
             ))),
@@ -78,7 +95,7 @@ impl Endpoint {
                 &format!("there is no scheme; did you mean tcp://{url}?"),
             )),
             _ => Err(error(&format!(
-                "unknown scheme {scheme:?}; known are tcp://host:port, unix:///path and stdio:"
+                "unknown scheme {scheme:?}; known are tcp://host:port, tls://host:port, unix:///path, ssh://host/module and stdio:"
             ))),
         }
     }
@@ -89,7 +106,7 @@ impl Endpoint {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Stdio | Self::Unix { .. } => true,
-            Self::Tcp { host, .. } => match host.parse::<IpAddr>() {
+            Self::Tcp { host, .. } | Self::Tls { host, .. } => match host.parse::<IpAddr>() {
                 Ok(ip) => ip.to_canonical().is_loopback(),
                 Err(_) => host.eq_ignore_ascii_case("localhost"),
             },
@@ -101,8 +118,8 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdio => f.write_str("stdio:"),
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Tcp { host, port } => write_address(f, "tcp", host, *port),
+            Self::Tls { host, port } => write_address(f, "tls", host, *port),
             Self::Unix { path } => write!(f, "unix://{}", path.display()),
         }
     }
@@ -125,67 +142,89 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-fn parse_tcp(rest: &str) -> Result<Endpoint, String> {
+impl Endpoint {
+    /// The same scheme at an address that the system chose.
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        let (host, port) = (address.ip().to_string(), address.port());
+        match self {
+            Self::Tls { .. } => Self::Tls { host, port },
+            _ => Self::Tcp { host, port },
+        }
+    }
+}
+
+fn write_address(f: &mut fmt::Formatter<'_>, scheme: &str, host: &str, port: u16) -> fmt::Result {
+    if host.contains(':') {
+        write!(f, "{scheme}://[{host}]:{port}")
+    } else {
+        write!(f, "{scheme}://{host}:{port}")
+    }
+}
+
+/// The host and the port of `tcp://` and `tls://`.
+fn parse_address(scheme: &str, rest: &str) -> Result<(String, u16), String> {
     let Some(authority) = rest.strip_prefix("//") else {
         return Err(format!(
-            "two slashes are missing; did you mean tcp://{rest}?"
+            "two slashes are missing; did you mean {scheme}://{rest}?"
         ));
     };
     if let Some((before, _)) = authority.split_once(['/', '?', '#']) {
         return Err(format!(
-            "nothing may follow the port; did you mean tcp://{before}?"
+            "nothing may follow the port; did you mean {scheme}://{before}?"
         ));
     }
     if authority.contains('@') {
-        return Err("a user name has no meaning here; write tcp://host:port".to_owned());
+        return Err(format!(
+            "a user name has no meaning here; write {scheme}://host:port"
+        ));
     }
     let (host, port) = if let Some(inner) = authority.strip_prefix('[') {
         let Some((host, tail)) = inner.split_once(']') else {
-            return Err("the bracket of the IPv6 address is not closed; write, for example, tcp://[::1]:7000".to_owned());
+            return Err(format!(
+                "the bracket of the IPv6 address is not closed; write, for example, {scheme}://[::1]:7000"
+            ));
         };
         if host.parse::<Ipv6Addr>().is_err() {
             return Err(format!(
-                "{host:?} is no IPv6 address; write, for example, tcp://[::1]:7000"
+                "{host:?} is no IPv6 address; write, for example, {scheme}://[::1]:7000"
             ));
         }
         match tail.strip_prefix(':') {
             Some(port) => (host, port),
             None => {
                 return Err(format!(
-                    "the port is missing; write, for example, tcp://[{host}]:7000"
+                    "the port is missing; write, for example, {scheme}://[{host}]:7000"
                 ));
             }
         }
     } else {
         if authority.parse::<Ipv6Addr>().is_ok() || authority.matches(':').count() > 1 {
-            return Err(
-                "an IPv6 address stands in brackets; write, for example, tcp://[::1]:7000"
-                    .to_owned(),
-            );
+            return Err(format!(
+                "an IPv6 address stands in brackets; write, for example, {scheme}://[::1]:7000"
+            ));
         }
         match authority.split_once(':') {
             Some(parts) => parts,
             None if authority.is_empty() => {
-                return Err(
-                    "host and port are missing; write, for example, tcp://127.0.0.1:7000"
-                        .to_owned(),
-                );
+                return Err(format!(
+                    "host and port are missing; write, for example, {scheme}://127.0.0.1:7000"
+                ));
             }
             None => {
                 return Err(format!(
-                    "the port is missing; write, for example, tcp://{authority}:7000"
+                    "the port is missing; write, for example, {scheme}://{authority}:7000"
                 ));
             }
         }
     };
     if host.is_empty() {
         return Err(format!(
-            "the host is missing; write tcp://127.0.0.1:{port} for this machine only, tcp://0.0.0.0:{port} to be reachable from others"
+            "the host is missing; write {scheme}://127.0.0.1:{port} for this machine only, {scheme}://0.0.0.0:{port} to be reachable from others"
         ));
     }
     if host == "*" {
         return Err(format!(
-            "'*' is no host; to be reachable from other machines write tcp://0.0.0.0:{port}"
+            "'*' is no host; to be reachable from other machines write {scheme}://0.0.0.0:{port}"
         ));
     }
     let shown = if host.contains(':') {
@@ -195,7 +234,7 @@ fn parse_tcp(rest: &str) -> Result<Endpoint, String> {
     };
     if port.is_empty() {
         return Err(format!(
-            "the port is missing; write, for example, tcp://{shown}:7000"
+            "the port is missing; write, for example, {scheme}://{shown}:7000"
         ));
     }
     // `u16::from_str` would take a leading plus sign.
@@ -205,12 +244,9 @@ fn parse_tcp(rest: &str) -> Result<Endpoint, String> {
         None
     };
     match number {
-        Some(port) => Ok(Endpoint::Tcp {
-            host: host.to_owned(),
-            port,
-        }),
+        Some(port) => Ok((host.to_owned(), port)),
         None => Err(format!(
-            "the port {port:?} is no number from 0 to 65535; write, for example, tcp://{shown}:7000"
+            "the port {port:?} is no number from 0 to 65535; write, for example, {scheme}://{shown}:7000"
         )),
     }
 }
@@ -263,6 +299,8 @@ mod tests {
             "tcp://localhost:0",
             "tcp://[::1]:65535",
             "tcp://db.example.org:1",
+            "tls://[::1]:65535",
+            "tls://db.example.org:1",
             "unix:///tmp/a b.sock",
             "stdio:",
         ] {
@@ -304,9 +342,13 @@ mod tests {
             ("localhost:7000", "did you mean tcp://localhost:7000?"),
             ("localhost", "no scheme"),
             ("http://localhost:80", "another protocol"),
-            ("tls://h:1", "not available yet"),
-            ("shm:///x", "not available yet"),
-            ("ssh://h", "not available yet"),
+            (
+                "tls://h",
+                "the port is missing; write, for example, tls://h:7000",
+            ),
+            ("tls://*:1", "tls://0.0.0.0:1"),
+            ("shm:///x", "not available"),
+            ("ssh://h", "objspace.connect()"),
             ("gopher://h:1", "unknown scheme"),
             ("unix:/tmp/x", "two slashes"),
             ("unix://tmp/x", "must be absolute"),
@@ -332,6 +374,8 @@ mod tests {
             ("tcp://[::ffff:127.0.0.1]:1", true),
             ("tcp://LocalHost:1", true),
             ("tcp://0.0.0.0:1", false),
+            ("tls://127.0.0.1:1", true),
+            ("tls://0.0.0.0:1", false),
             ("tcp://[::]:1", false),
             ("tcp://10.0.0.1:1", false),
             ("tcp://localhost.example.org:1", false),

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::handshake::Failure;
 use crate::{Endpoint, UrlError};
 
 /// Why there is no stream or no listener.
@@ -24,6 +25,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The two ends did not come together.
+    #[error("{peer} {failure}")]
+    Handshake {
+        /// The other end.
+        peer: String,
+        /// Why, in words that go on after its name.
+        failure: Failure,
+    },
     /// The endpoint cannot be listened on.
     #[error("cannot listen on {endpoint}: {source}")]
     Listen {
@@ -32,6 +41,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Certificates or keys cannot be used; the text names the file.
+    #[error("{0}")]
+    Tls(String),
     /// The URL itself is wrong.
     #[error(transparent)]
     Url(#[from] UrlError),
@@ -44,7 +56,8 @@ impl Error {
             Self::Accept { source, .. }
             | Self::Connect { source, .. }
             | Self::Listen { source, .. } => source.kind(),
-            Self::Url(_) => io::ErrorKind::InvalidInput,
+            Self::Handshake { failure, .. } => failure.kind(),
+            Self::Tls(_) | Self::Url(_) => io::ErrorKind::InvalidInput,
         }
     }
 
@@ -54,7 +67,11 @@ impl Error {
             Self::Accept { source, .. }
             | Self::Connect { source, .. }
             | Self::Listen { source, .. } => source.raw_os_error(),
-            Self::Url(_) => None,
+            Self::Handshake {
+                failure: Failure::Io(error),
+                ..
+            } => error.raw_os_error(),
+            Self::Handshake { .. } | Self::Tls(_) | Self::Url(_) => None,
         }
     }
 

@@ -23,6 +23,9 @@ const BACKLOG: i32 = 1024;
 
 /// Accepts connections at an endpoint.
 ///
+/// A connection to a `tls://` listener is a plain stream until [`welcome`](crate::welcome) has
+/// greeted it.
+///
 /// A Unix listener makes its file with mode 0600 and removes it when dropped. A listener on
 /// `stdio:` yields one stream, that of the process.
 #[derive(Debug)]
@@ -74,11 +77,11 @@ impl Listener {
                     taken: AtomicBool::new(false),
                 },
             }),
-            Endpoint::Tcp { host, port } => {
+            Endpoint::Tcp { host, port } | Endpoint::Tls { host, port } => {
                 let listener = TcpListener::bind((host.as_str(), *port))?;
                 listener.set_nonblocking(true)?;
                 Ok(Self {
-                    local: listener.local_addr()?.into(),
+                    local: endpoint.at(listener.local_addr()?),
                     source: Source::Tcp(listener.into()),
                 })
             }
@@ -143,8 +146,8 @@ impl Listener {
                             // It fails only if the peer has left already, which a read will tell.
                             let _ = set_tcp_nodelay(&stream, true);
                             match address.and_then(|address| SocketAddr::try_from(address).ok()) {
-                                Some(address) => Endpoint::from(address).to_string(),
-                                None => "tcp:".to_owned(),
+                                Some(address) => self.local.at(address).to_string(),
+                                None => "a peer without an address".to_owned(),
                             }
                         }
                         // The other side of a Unix socket has no name of its own.

@@ -12,17 +12,21 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
-use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd, ioctl_fionbio};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, set_tcp_nodelay, socket_error};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrUnix,
     SocketFlags, SocketType, recv, sendmsg, shutdown, socket_with, socketpair,
 };
 
+use crate::tls::TlsChannel;
 use crate::{Endpoint, Error, Waker};
 
 /// The most slices one write takes (`IOV_MAX` of Linux); further ones wait for the next write.
 const SLICES_MAX: usize = 1024;
+
+/// How long [`Stream::read_soon`] waits at most.
+const SOON: Duration = Duration::from_millis(4);
 
 /// A duplex byte stream that never blocks but in [`wait`](Self::wait).
 ///
@@ -42,6 +46,7 @@ enum Channel {
         /// Only where input and output are different descriptors.
         write: Option<OwnedFd>,
     },
+    Tls(Box<TlsChannel>),
     /// A pipe knows no `shutdown`: its descriptors are closed when the last call that uses one has
     /// left, and `closing` makes those calls leave.
     Pipes {
@@ -117,11 +122,15 @@ impl Stream {
     /// # Errors
     /// [`Error::Connect`] with the system's reason: refused, timed out, no such file. A signal ends
     /// the attempt too ([`Error::is_interrupted`]): run its handlers and try again.
+    ///
+    /// What it connects to has not been greeted yet: see [`connect`](crate::connect).
     pub fn connect(endpoint: &Endpoint, timeout: Option<Duration>) -> Result<Self, Error> {
         let connected = match endpoint {
             Endpoint::Stdio => stdio(),
-            Endpoint::Tcp { host, port } => connect_tcp(host, *port, timeout)
-                .map(|fd| Self::from_socket(fd, endpoint.to_string())),
+            Endpoint::Tcp { host, port } | Endpoint::Tls { host, port } => {
+                connect_tcp(host, *port, timeout)
+                    .map(|fd| Self::from_socket(fd, endpoint.to_string()))
+            }
             Endpoint::Unix { path } => SocketAddrUnix::new(path)
                 .map_err(io::Error::from)
                 .and_then(|address| connect_unix(&address, timeout))
@@ -184,12 +193,44 @@ impl Stream {
 
     /// A connected socket.
     pub(crate) fn from_socket(fd: OwnedFd, peer: String) -> Self {
+        // For `read_soon`, the only call that may wait: all others say that they must not.
+        let timed = set_socket_timeout(&fd, Timeout::Recv, Some(SOON))
+            .and_then(|()| ioctl_fionbio(&fd, false));
+        if timed.is_err() {
+            // Without that time it must never wait.
+            let _ = ioctl_fionbio(&fd, true);
+        }
         Self {
             channel: Channel::Socket {
                 read: fd,
                 write: None,
             },
             peer,
+        }
+    }
+
+    /// The same stream with TLS on it; the handshake of TLS is still to come.
+    pub(crate) fn over_tls(self, connection: rustls::Connection) -> io::Result<Self> {
+        let Channel::Socket {
+            read: fd,
+            write: None,
+        } = self.channel
+        else {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "TLS needs a socket",
+            ));
+        };
+        Ok(Self {
+            channel: Channel::Tls(Box::new(TlsChannel::new(fd, connection)?)),
+            peer: self.peer,
+        })
+    }
+
+    pub(crate) fn tls(&self) -> Option<&TlsChannel> {
+        match &self.channel {
+            Channel::Tls(tls) => Some(tls),
+            _ => None,
         }
     }
 
@@ -200,10 +241,29 @@ impl Stream {
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match &self.channel {
             Channel::Socket { read, .. } => receive(read.as_fd(), true, buffer),
+            Channel::Tls(tls) => tls.try_read(buffer),
             Channel::Pipes { read, .. } => match read.get() {
                 Some(end) => receive(end.fd.as_fd(), end.socket, buffer),
                 None => Ok(Some(0)),
             },
+        }
+    }
+
+    /// Reads what is there, or what comes within a few milliseconds if the stream can wait without
+    /// a second system call (a plain socket). `None`: nothing yet. No waker ends this wait.
+    ///
+    /// # Errors
+    /// As of [`try_read`](Self::try_read), and `Interrupted` by a signal.
+    pub fn read_soon(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match &self.channel {
+            Channel::Socket { read, write: None } => {
+                match recv(read, &mut *buffer, RecvFlags::empty()) {
+                    Ok((count, _)) => Ok(Some(count)),
+                    Err(Errno::AGAIN) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            _ => self.try_read(buffer),
         }
     }
 
@@ -217,6 +277,7 @@ impl Stream {
             Channel::Socket { read, write } => {
                 send(write.as_ref().unwrap_or(read).as_fd(), true, slices)
             }
+            Channel::Tls(tls) => tls.try_write_vectored(slices),
             Channel::Pipes { write, .. } => match write.get() {
                 Some(end) => send(end.fd.as_fd(), end.socket, slices),
                 None => Err(Errno::PIPE.into()),
@@ -225,7 +286,7 @@ impl Stream {
     }
 
     /// Waits until something of `interest` is possible, the waker is woken, the time is over or a
-    /// signal arrives: one system call. Without interest, waker and timeout it waits for a signal.
+    /// signal arrives: one system call. With TLS it may also end for nothing. Without interest, waker and timeout it waits for a signal.
     ///
     /// # Errors
     /// The system is out of memory.
@@ -247,6 +308,7 @@ impl Stream {
                     timeout,
                 )
             }
+            Channel::Tls(tls) => tls.wait(interest, waker, timeout),
             Channel::Pipes {
                 read,
                 write,
@@ -282,6 +344,7 @@ impl Stream {
                     let _ = shutdown(write, Shutdown::Both);
                 }
             }
+            Channel::Tls(tls) => tls.shutdown(),
             Channel::Pipes {
                 read,
                 write,
@@ -345,7 +408,11 @@ fn prepare(fd: &OwnedFd) -> io::Result<bool> {
     }
 }
 
-fn receive(fd: BorrowedFd<'_>, socket: bool, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    socket: bool,
+    buffer: &mut [u8],
+) -> io::Result<Option<usize>> {
     loop {
         let result = if socket {
             recv(fd, &mut *buffer, RecvFlags::DONTWAIT).map(|(received, _)| received)
@@ -361,7 +428,11 @@ fn receive(fd: BorrowedFd<'_>, socket: bool, buffer: &mut [u8]) -> io::Result<Op
     }
 }
 
-fn send(fd: BorrowedFd<'_>, socket: bool, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+pub(crate) fn send(
+    fd: BorrowedFd<'_>,
+    socket: bool,
+    slices: &[IoSlice<'_>],
+) -> io::Result<Option<usize>> {
     loop {
         let result = if socket {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

@@ -45,6 +45,11 @@ impl Waker {
         }
     }
 
+    /// Whether it is woken, without taking that back.
+    pub fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
+
     /// Waits until it is woken, the time is over or a signal arrives, and takes the wake-up back.
     ///
     /// # Errors

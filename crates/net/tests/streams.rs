@@ -152,6 +152,30 @@ fn nothing_to_read_is_none_and_the_end_is_zero() {
 }
 
 #[test]
+fn reading_soon_returns_with_and_without_bytes_on_every_channel() {
+    for (a, b) in [
+        Stream::pair().expect("pair"),
+        tcp_pair(),
+        pipes(),
+        tiny_pair(),
+    ] {
+        let mut buffer = [0; 8];
+        // It comes back by itself, also where nothing ever comes.
+        assert_eq!(a.read_soon(&mut buffer).expect("read"), None);
+        let sent = b.try_write_vectored(&[IoSlice::new(b"hi")]);
+        assert_eq!(sent.expect("write"), Some(2));
+        let received = loop {
+            if let Some(count) = a.read_soon(&mut buffer).expect("read") {
+                break count;
+            }
+        };
+        assert_eq!(&buffer[..received], b"hi");
+        b.shutdown();
+        while a.read_soon(&mut buffer).expect("read") != Some(0) {}
+    }
+}
+
+#[test]
 fn writing_to_one_who_left_is_an_error_and_no_signal() {
     for (a, b) in [Stream::pair().expect("pair"), pipes()] {
         drop(b);

@@ -152,6 +152,14 @@ open_codes! {
         ATTRIBUTE = 43;
         /// A member of an `enum.Enum`, as (class, name).
         ENUM_MEMBER = 44;
+        /// An instance of a class that both sides have declared to travel by value.
+        INSTANCE = 45;
+        /// A deep copy: a tuple for each container in it.
+        GRAPH = 46;
+        /// The number of a container, inside a deep copy.
+        NODE = 47;
+        /// A copy of a buffer: format, size of an item, shape, bytes.
+        BUFFER = 48;
     }
 }
 
@@ -180,6 +188,15 @@ open_codes! {
         CLASS = 10;
         /// What the picture of a frame asks the frame: an operation's word, arguments.
         FRAME = 11;
+        /// What a server tells those who operate it about itself.
+        STATUS = 12;
+        /// The last error of a server's calls, for a debugger.
+        LAST_ERROR = 13;
+        /// A deep copy of a container.
+        COPY = 14;
+        /// What lies at the end of a path of attributes: their names, whether the last is called,
+        /// and the arguments of that call.
+        PATH = 15;
     }
 }
 

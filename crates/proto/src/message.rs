@@ -19,6 +19,7 @@ const SHAPE: u8 = 6;
 const FETCH: u8 = 7;
 const PING: u8 = 8;
 const CLOSE: u8 = 9;
+const DEADLINE: u8 = 10;
 
 /// What a request is addressed to, as numbers of the receiver (exports) or sender (answers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +143,8 @@ pub enum Message<'a> {
     Ping { token: u64, pong: bool },
     /// The last message of each side.
     Close { code: CloseCode, reason: &'a str },
+    /// How long the sender waits for the reply to its request of this number, which comes next.
+    Deadline { question: u32, milliseconds: u64 },
 }
 
 impl<'a> Message<'a> {
@@ -234,6 +237,14 @@ impl<'a> Message<'a> {
                 out.push(CLOSE);
                 out.push(code.0);
                 put_str(out, reason);
+            }
+            Self::Deadline {
+                question,
+                milliseconds,
+            } => {
+                out.push(DEADLINE);
+                varint::put(out, u64::from(*question));
+                varint::put(out, *milliseconds);
             }
         }
     }
@@ -358,6 +369,10 @@ impl<'a> Reader<'a> {
             CLOSE => Message::Close {
                 code: CloseCode(self.byte()?),
                 reason: self.str()?,
+            },
+            DEADLINE => Message::Deadline {
+                question: self.u32()?,
+                milliseconds: varint::take(&mut self.rest)?,
             },
             unknown => return Err(DecodeErrorKind::UnknownMessage(unknown)),
         };

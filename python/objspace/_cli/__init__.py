@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -99,6 +99,39 @@ def parser() -> Parser:
             "(default); 'full', anything, which includes running any code in this process"
         ),
     )
+    security = add_security(serve)
+    security.add_argument(
+        "--status", action="store_true", help="show 'objspace top' to clients without a key as well"
+    )
+    security.add_argument(
+        "--debug",
+        action="store_true",
+        help=(
+            "keep the last error of a call for 'objspace debug'; whoever may debug can run any "
+            "code in this process"
+        ),
+    )
+    serve.add_argument(
+        "--heartbeat",
+        metavar="SECONDS",
+        type=duration,
+        default=20.0,
+        help="within which time a dead client is noticed; 0 for never (default 20)",
+    )
+    serve.add_argument(
+        "--max-clients",
+        metavar="N",
+        type=int,
+        default=1000,
+        help="how many clients there may be at a time (default 1000)",
+    )
+    serve.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=duration,
+        default=10.0,
+        help="how long calls may go on after SIGTERM (default 10)",
+    )
     serve.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     serve.set_defaults(module="serve")
 
@@ -116,7 +149,47 @@ def parser() -> Parser:
         ],
     )
     shell.add_argument("url", metavar="URL", help="where the server listens")
+    add_security(shell)
     shell.set_defaults(module="shell")
+
+    watch = commands.add_parser(
+        "top",
+        help="watch what a server does",
+        description=(
+            "Shows the sessions of the server at URL, the calls that run, rates, and what is held "
+            "by clients, until q or Ctrl-C. The server tells those who show a key or a "
+            "certificate, or come by a Unix socket; with serve --status everybody."
+        ),
+        examples=[
+            ("objspace top unix:///tmp/app.sock", "a live view"),
+            (f"objspace top {DEFAULT_URL} --once", "one look, as text"),
+        ],
+    )
+    watch.add_argument("url", metavar="URL", help="where the server listens")
+    watch.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        type=duration,
+        default=1.0,
+        help="how often to look (default 1)",
+    )
+    watch.add_argument("--once", action="store_true", help="look once and leave")
+    add_security(watch)
+    watch.set_defaults(module="top")
+
+    debug = commands.add_parser(
+        "debug",
+        help="debug the last error of a server",
+        description=(
+            "Opens pdb, here, in the frames over there of the last error that left a call of a "
+            "client. The server must have been started with --debug, and asks for a key or a "
+            "certificate, or is at a Unix socket."
+        ),
+        examples=[("objspace debug unix:///tmp/app.sock", "post-mortem of the last error")],
+    )
+    debug.add_argument("url", metavar="URL", help="where the server listens")
+    add_security(debug)
+    debug.set_defaults(module="debug")
 
     dump = commands.add_parser(
         "dump",
@@ -138,7 +211,83 @@ def parser() -> Parser:
 
     dump_commands.add_run(actions)
     dumping.add(actions)
+
+    pickles = commands.add_parser(
+        "pickle",
+        help="look into pickles of running code",
+        description="Looks into what objspace.pickling has written.",
+        examples=[("objspace pickle inspect job.pickle", "its frames, lines, variables and sizes")],
+    )
+    actions = pickles.add_subparsers(
+        title="commands",
+        dest="pickle_command",
+        metavar="COMMAND",
+        parser_class=Parser,
+        required=True,
+    )
+    inspect = actions.add_parser(
+        "inspect",
+        help="show the frames in a pickle, without loading it",
+        description=(
+            "Shows what is in FILE: frames, the lines where they stand, their variables, sizes in "
+            "bytes. Nothing is loaded and no code runs; files of code that the pickle refers to "
+            "are read to tell lines and names."
+        ),
+        examples=[("objspace pickle inspect job.pickle", "a file that pickling.dump has written")],
+    )
+    inspect.add_argument("file", metavar="FILE", help="a file of one or more pickles")
+    inspect.set_defaults(module="inspect_pickle")
     return top
+
+
+def add_security(parser: Parser) -> Any:
+    """The options by which two ends prove who they are."""
+    parser.add_argument(
+        "--key-file",
+        metavar="FILE",
+        help=(
+            "holds the shared key; otherwise that of the environment variables OBJSPACE_KEY or "
+            "OBJSPACE_KEY_FILE"
+        ),
+    )
+    parser.add_argument("--cert", metavar="FILE", help="this side's certificate for tls:// (PEM)")
+    parser.add_argument("--cert-key", metavar="FILE", help="the private key of --cert (PEM)")
+    parser.add_argument(
+        "--ca", metavar="FILE", help="authorities whose certificates the other side may show (PEM)"
+    )
+    return parser
+
+
+def duration(text: str) -> float:
+    """A number of seconds."""
+    value = float(text)
+    if not 0 <= value < 1e9:
+        raise ValueError(text)
+    return value
+
+
+def security(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options of `add_security` say, as arguments of `connect` and `Server`."""
+    found: dict[str, Any] = {}
+    if options.key_file is not None:
+        try:
+            with open(options.key_file, "rb") as file:
+                found["key"] = file.read().strip()
+        except OSError as error:
+            raise Complaint(
+                f"cannot read the key file {options.key_file}: {error.strerror}"
+            ) from error
+        if not found["key"]:
+            raise Complaint(
+                f"the key file {options.key_file} is empty; make one with "
+                "'openssl rand -hex 32', for example"
+            )
+    files = {"cert": options.cert, "key": options.cert_key, "ca": options.ca}
+    if any(files.values()):
+        from objspace import TLS
+
+        found["tls"] = TLS(**files)
+    return found
 
 
 def run(argv: Sequence[str]) -> int:
@@ -157,13 +306,9 @@ def run(argv: Sequence[str]) -> int:
                 options.grammar.print_help(sys.stderr)
                 return MISUSED
             return int(options.action(options))
-        if options.module == "serve":
-            from objspace._cli import serve
-
-            return serve.run(options.target, options.bind, options.policy, options.quiet)
-        from objspace._cli import shell
-
-        return shell.run(options.url)
+        command = importlib.import_module(f"objspace._cli.{options.module}")
+        code: int = command.run(options)
+        return code
     except Complaint as complaint:
         print(f"objspace: {one_line(complaint)}", file=sys.stderr)
         return MISUSED
@@ -187,16 +332,38 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+# What the engine calls by the names of Python arguments, as options.
+WORDS = {
+    "tls=objspace.TLS(cert=, key=, ca=)": "--cert, --cert-key and --ca",
+    "cert= and key=": "--cert and --cert-key",
+    "(tls=), or a shared key (key=)": "(--cert and --cert-key), or a shared key (--key-file)",
+    "a key (key=) or certificates (tls=)": "a key (--key-file) or certificates (--cert, --ca)",
+    "debug=True": "--debug",
+    "max_clients": "--max-clients",
+    "server_name=": "server_name= in a program",
+    "tls= was": "a certificate was",
+    "cert=": "--cert",
+    "ca=": "--ca",
+    "key=": "--key-file",
+}
+
+
+def in_options(text: str) -> str:
+    """A message of the engine in words of the command line."""
+    for argument, option in WORDS.items():
+        text = text.replace(argument, option)
+    return text
+
+
 def explain(error: Exception, url: str, *, listening: bool) -> Complaint:
     """What the user should know about an address that could not be used."""
     text = one_line(error)
-    if isinstance(error, ValueError):
+    number = 0
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        text, number = error.strerror, error.errno
+    text = in_options(text)
+    if isinstance(error, ValueError) or getattr(error, "permanent", False):
         return Complaint(text)
-    # The engine words the system's errors itself and keeps their number in the text.
-    told = re.search(r"\(os error (\d+)\)", text)
-    number = (
-        error.errno if isinstance(error, OSError) and error.errno else int(told[1]) if told else 0
-    )
     if number in (errno.EACCES, errno.EPERM):
         return Complaint(f"no permission to use {url}; choose a port above 1023, or another path")
     if not listening:
@@ -204,6 +371,8 @@ def explain(error: Exception, url: str, *, listening: bool) -> Complaint:
             text = f"nothing listens at {url}"
         elif url not in text:
             text = f"cannot connect to {url}: {text}"
+        if number == 0 and not text.startswith("cannot connect"):
+            return Complaint(text)
         return Complaint(
             f"{text}; start a server with 'objspace serve MODULE --bind {url}', or check the "
             "address"

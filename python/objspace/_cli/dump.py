@@ -115,24 +115,26 @@ def run_program(options: argparse.Namespace) -> int:
         raise Complaint(str(error)) from None
     except OSError as error:
         raise Complaint(f"cannot write {options.output}: {error.strerror or error}") from None
-    failed = True
+    uncaught: BaseException | None = None
+    code = 0
     try:
         program()
-        failed = False
     except SystemExit as leave:
-        failed = False
-        return _exit_code(leave.code)
+        code = _exit_code(leave.code)
     except BaseException as error:
-        _show_uncaught(error)
-        if isinstance(error, KeyboardInterrupt):
-            return 130
-        return 1
-    finally:
-        if dump.recording():
-            summary = dump.stop(write=failed or options.last is None)
-            if not options.quiet:
-                _report(options, summary, written=failed or options.last is None)
-    return 0
+        uncaught = error
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    # The program may have ended the recording itself. Nothing is shown before it has ended: what
+    # that does would be recorded too.
+    summary = None
+    written = uncaught is not None or options.last is None
+    if dump.recording():
+        summary = dump.stop(write=written)
+    if uncaught is not None:
+        _show_uncaught(uncaught)
+    if summary is not None and not options.quiet:
+        _report(options, summary, written=written)
+    return code
 
 
 def _prepare(target: str, as_module: bool, arguments: list[str]) -> Any:

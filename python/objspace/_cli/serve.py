@@ -8,9 +8,10 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from objspace._cli import INTERRUPTED, OK, Complaint, explain, one_line
+from objspace._cli import INTERRUPTED, OK, Complaint, explain, one_line, security
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from types import ModuleType
 
 SHOWN = 8
@@ -20,40 +21,48 @@ class Terminated(BaseException):
     """SIGTERM arrived."""
 
 
-def run(target: str, url: str, policy: str, quiet: bool) -> int:
+def run(options: Namespace) -> int:
     """Serves until it is told to stop; returns the exit code."""
     try:
         signal.signal(signal.SIGTERM, terminate)
-        return serve(target, url, policy, quiet)
+        return serve(options)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Terminated:
         return OK
 
 
-def serve(target: str, url: str, policy: str, quiet: bool) -> int:
-    names = resolve(target)
+def serve(options: Namespace) -> int:
+    url = options.bind
+    names = resolve(options.target)
     import objspace
 
-    allowed = objspace.Policy.full() if policy == "full" else objspace.Policy.public()
+    arguments = {
+        **security(options),
+        "policy": objspace.Policy.full() if options.policy == "full" else objspace.Policy.public(),
+        "heartbeat": options.heartbeat or None,
+        "max_clients": options.max_clients,
+        "status": options.status,
+        "debug": options.debug,
+    }
     # Nothing but the protocol may be written to standard output when that is the connection.
     if url.rstrip("/") == "stdio:":
-        try:
-            objspace.serve(names, url, policy=allowed)
-        except (OSError, ValueError) as error:
-            raise explain(error, url, listening=True) from error
-        return OK
+        return serve_stdio(names, url, arguments)
     try:
-        server = objspace.Server(names, url, policy=allowed)
+        server = objspace.Server(names, url, **arguments)
         server.start()
     except (OSError, ValueError) as error:
         raise explain(error, url, listening=True) from error
+    grace = 0.0
     try:
-        if not quiet:
-            announce(target, names, address(server.address, url), policy)
+        if not options.quiet:
+            announce(options, names, address(server.address, url))
         server.serve_forever()
+    except Terminated:
+        grace = options.grace
+        raise
     finally:
-        server.close()
+        server.close(grace)
     return OK
 
 
@@ -61,14 +70,44 @@ def terminate(*_: object) -> NoReturn:
     raise Terminated
 
 
-def announce(target: str, names: dict[str, Any], url: str, policy: str) -> None:
+def serve_stdio(names: dict[str, Any], url: str, arguments: dict[str, Any]) -> int:
+    """Serves the one client that has standard input and output, until it leaves."""
+    import objspace
+
+    try:
+        objspace.serve(names, url, **arguments)
+    except (OSError, ValueError) as error:
+        raise explain(error, url, listening=True) from error
+    return OK
+
+
+def announce(options: Namespace, names: dict[str, Any], url: str) -> None:
+    policy = options.policy
     shown = ", ".join(list(names)[:SHOWN])
     if len(names) > SHOWN:
         shown += f" and {len(names) - SHOWN} more"
-    print(f"serving {shown} of {target} at {url} (policy {policy}); Ctrl-C ends", file=sys.stderr)
+    print(
+        f"serving {shown} of {options.target} at {url} (policy {policy}); Ctrl-C ends",
+        file=sys.stderr,
+    )
     if policy == "full":
         print("policy full: whoever connects can run any code in this process", file=sys.stderr)
+    if options.debug:
+        print("debug: whoever may debug can run any code in this process", file=sys.stderr)
+    if url.startswith("tcp:") and not loopback(url):
+        print("tcp: is not encrypted: whoever sees the network reads along", file=sys.stderr)
     sys.stderr.flush()
+
+
+def loopback(url: str) -> bool:
+    """Whether a listener's URL is one that only this machine can reach."""
+    import ipaddress
+    from urllib.parse import urlsplit
+
+    try:
+        return ipaddress.ip_address(urlsplit(url).hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def address(bound: object, url: str) -> str:

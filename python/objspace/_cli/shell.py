@@ -9,11 +9,13 @@ import keyword
 import linecache
 import re
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
-from objspace._cli import FAILED, OK, explain, one_line, version
+from objspace._cli import FAILED, OK, explain, one_line, security, version
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from types import CodeType
 
 SHOWN = 20
@@ -21,13 +23,14 @@ STDIN = "<stdin>"
 DOTTED = re.compile(r"(?P<object>\w+(?:\.\w+)*)\.(?P<start>\w*)$")
 
 
-def run(url: str) -> int:
+def run(options: Namespace) -> int:
     """Connects, runs the prompt until its end, and returns the exit code."""
+    url = options.url
     import objspace
     from objspace.distributed import session_of
 
     try:
-        remote = objspace.connect(url)
+        remote = objspace.connect(url, **security(options))
     except (OSError, ValueError) as error:
         raise explain(error, url, listening=False) from error
     try:
@@ -102,7 +105,14 @@ class Shell(code.InteractiveConsole):
 
     def showtraceback(self) -> None:
         self.failed = True
-        super().showtraceback()
+        error = sys.exception()
+        if error is None:
+            return
+        sys.last_type, sys.last_value = type(error), error
+        # Without the frame of the prompt itself; with the lines of the other side.
+        tb = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        sys.last_traceback = tb
+        self.write("".join(traceback.format_exception(type(error), error, tb)))
 
     def showsyntaxerror(self, *args: Any, **kwargs: Any) -> None:
         self.failed = True

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from objspace.tputil import make_proxy
+from objspace.tputil import delegate, make_proxy
 
 
-def delegate(operation):
+def by_python(operation):
     return operation.delegate()
-
-
-def proxy_of(obj):
-    return make_proxy(delegate, obj=obj)
 
 
 class _Delegating(type):
@@ -19,13 +15,16 @@ class _Delegating(type):
     A subclass stands in for a real subclass with the same body.
     """
 
-    def __new__(mcs, name, bases, body, *, real=None):
+    def __new__(mcs, name, bases, body, *, real=None, controller=None):
         if real is None:
             reals = tuple(getattr(base, "real", base) for base in bases)
             real = type(name, reals, {k: v for k, v in body.items() if k != "__classcell__"})
-        return super().__new__(mcs, name, (), {"real": real})
+            controller = bases[0].controller
+        return super().__new__(
+            mcs, name, (), {"real": real, "controller": staticmethod(controller)}
+        )
 
-    def __init__(cls, name, bases, body, *, real=None):
+    def __init__(cls, name, bases, body, *, real=None, controller=None):
         super().__init__(name, (), {})
 
     def __instancecheck__(cls, instance):
@@ -47,9 +46,15 @@ class _Delegating(type):
         setattr(cls.real, name, value)
 
     def __call__(cls, *args, **kwargs):
-        return proxy_of(cls.real(*args, **kwargs))
+        controller = type.__getattribute__(cls, "controller")
+        return make_proxy(controller, obj=cls.real(*args, **kwargs))
 
 
-def delegating(real):
+def delegating(real, controller=by_python):
     """A stand-in for the type `real`: what it makes are proxies."""
-    return _Delegating(real.__name__, (), {}, real=real)
+    return _Delegating(real.__name__, (), {}, real=real, controller=controller)
+
+
+def natively(real):
+    """The same, with the controller that is written in Rust."""
+    return delegating(real, delegate)

@@ -4,7 +4,7 @@ import pytest
 
 mapping_tests = pytest.importorskip("test.mapping_tests")
 
-from .delegating import delegating  # noqa: E402
+from .delegating import delegating, natively  # noqa: E402
 
 
 class TestProxiedDict(mapping_tests.TestHashMappingProtocol):
@@ -14,3 +14,7 @@ class TestProxiedDict(mapping_tests.TestHashMappingProtocol):
         "asks whether type(x) is type2test, which here is a stand-in that makes proxies"
     )
     def test_fromkeys(self): ...
+
+
+class TestProxiedDictNatively(TestProxiedDict):
+    type2test = natively(dict)

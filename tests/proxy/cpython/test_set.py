@@ -4,7 +4,7 @@ import pytest
 
 test_set = pytest.importorskip("test.test_set")
 
-from .delegating import delegating  # noqa: E402
+from .delegating import delegating, natively  # noqa: E402
 
 
 class TestProxiedSet(test_set.TestSet):
@@ -21,3 +21,11 @@ class TestProxiedFrozenset(test_set.TestFrozenSet):
         "p.copy() is the underlying object, which a C function returned to its caller"
     )
     def test_copy(self): ...
+
+
+class TestProxiedSetNatively(TestProxiedSet):
+    thetype = natively(set)
+
+
+class TestProxiedFrozensetNatively(TestProxiedFrozenset):
+    thetype = natively(frozenset)

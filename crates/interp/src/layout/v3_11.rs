@@ -11,8 +11,8 @@ use pyo3_ffi::{PyObject, PyVarObject};
 
 use super::{Jump, Op};
 
-/// The minor version of this layout.
-pub(crate) const MINOR: u32 = 11;
+/// The minor version of CPython that this build is for.
+pub const MINOR: u32 = 11;
 
 /// `_PyInterpreterFrame`.
 #[repr(C)]
@@ -65,15 +65,19 @@ pub(crate) struct Code {
     pub(crate) adaptive: [u16; 1],
 }
 
-/// `PyThreadState`, up to its trace function.
+/// `PyThreadState`, up to its stack of handled exceptions.
 #[repr(C)]
 pub(crate) struct Thread {
-    before: [u8; 56],
-    pub(crate) cframe: *const CFrame,
+    before: [u8; 32],
+    pub(crate) recursion_remaining: c_int,
+    between: [u8; 20],
+    pub(crate) cframe: *mut CFrame,
     profile_function: *const c_void,
     pub(crate) trace_function: *const c_void,
     profile_object: *mut PyObject,
     pub(crate) trace_object: *mut PyObject,
+    behind: [u8; 24],
+    pub(crate) exc_info: *mut Handled,
 }
 
 impl Thread {
@@ -84,6 +88,15 @@ impl Thread {
     pub(crate) unsafe fn frame(&self) -> *mut Frame {
         // SAFETY: `cframe` is never null in a live thread state: it begins at its own root.
         unsafe { (*self.cframe).current_frame }
+    }
+
+    /// Makes another frame the innermost one.
+    ///
+    /// # Safety
+    /// The thread state is alive and the GIL is held; the frame outlives its being the innermost.
+    pub(crate) unsafe fn set_frame(&mut self, frame: *mut Frame) {
+        // SAFETY: as in `frame`.
+        unsafe { (*self.cframe).current_frame = frame };
     }
 
     /// Whether a trace or profile function is watching this thread.
@@ -136,7 +149,7 @@ unsafe extern "C" {
 #[repr(C)]
 pub(crate) struct FrameObject {
     base: PyObject,
-    back: *mut PyObject,
+    pub(crate) back: *mut PyObject,
     pub(crate) frame: *mut Frame,
     trace: *mut PyObject,
     lineno: c_int,
@@ -167,6 +180,9 @@ pub(crate) unsafe fn small_int(int: *mut PyObject) -> Option<i64> {
         }
     }
 }
+
+/// `frame.owner` of a frame that lies in its frame object: it has returned, or never ran.
+pub(crate) const OWNED_BY_FRAME_OBJECT: c_char = 2;
 
 impl Code {
     /// Whether `sys.monitoring` has ever had to do with this code.
@@ -248,6 +264,62 @@ pub(crate) const fn caches(opcode: u8) -> usize {
         // LOAD_METHOD
         160 => 10,
         _ => 0,
+    }
+}
+
+/// `_PyErr_StackItem`: the exception that is being handled, and the item around it.
+#[repr(C)]
+pub(crate) struct Handled {
+    pub(crate) value: *mut PyObject,
+    pub(crate) previous: *mut Self,
+}
+
+/// `PyGenObject`, which coroutines and asynchronous generators share.
+#[repr(C)]
+pub(crate) struct Generator {
+    base: PyObject,
+    pub(crate) code: *mut PyObject,
+    weakreflist: *mut PyObject,
+    pub(crate) name: *mut PyObject,
+    pub(crate) qualname: *mut PyObject,
+    pub(crate) handled: Handled,
+    pub(crate) origin_or_finalizer: *mut PyObject,
+    pub(crate) hooks_inited: c_char,
+    pub(crate) closed: c_char,
+    pub(crate) running_async: c_char,
+    pub(crate) state: i8,
+    pub(crate) frame: Frame,
+}
+
+/// `gi_frame_state` of a generator that has not begun.
+pub(crate) const CREATED: i8 = -2;
+/// `gi_frame_state` of a generator that stands at a `yield`.
+pub(crate) const SUSPENDED: i8 = -1;
+/// What is added to it when the generator delegates to another: this version does not tell.
+pub(crate) const DELEGATING: i8 = 0;
+/// `gi_frame_state` of a generator that runs.
+pub(crate) const EXECUTING: i8 = 0;
+/// `gi_frame_state` of a generator that will not run again.
+pub(crate) const COMPLETED: i8 = 1;
+/// `gi_frame_state` of a generator whose frame is emptied.
+pub(crate) const CLEARED: i8 = 4;
+
+/// The instruction pointer of a frame at rest stands one unit before the next instruction.
+pub(crate) const AHEAD: usize = 1;
+
+impl Frame {
+    /// The unit at which this frame goes on when the function returns that it calls without C
+    /// code in between. `at` is the unit of its instruction pointer.
+    pub(crate) const fn returns_to(&self, at: usize) -> usize {
+        at + 1
+    }
+
+    /// Lets `returns_to` say `next` while the frame waits at `at`, as far as this version can.
+    pub(crate) const fn set_return(&mut self, _at: usize, _next: usize) {}
+
+    /// Whether C code called the function of this frame.
+    pub(crate) const fn is_entered_from_c(&self) -> bool {
+        self.is_entry
     }
 }
 
@@ -359,9 +431,74 @@ pub const CHECKS: &[(&str, usize)] = &[
         offset_of!(CFrame, use_tracing),
     ),
     (
+        "FRAME_OWNED_BY_FRAME_OBJECT",
+        OWNED_BY_FRAME_OBJECT as usize,
+    ),
+    (
+        "offsetof(PyFrameObject, f_back)",
+        offset_of!(FrameObject, back),
+    ),
+    (
         "offsetof(PyFrameObject, f_frame)",
         offset_of!(FrameObject, frame),
     ),
+    (
+        "offsetof(PyThreadState, recursion_remaining)",
+        offset_of!(Thread, recursion_remaining),
+    ),
+    (
+        "offsetof(PyThreadState, exc_info)",
+        offset_of!(Thread, exc_info),
+    ),
+    (
+        "offsetof(_PyErr_StackItem, exc_value)",
+        offset_of!(Handled, value),
+    ),
+    (
+        "offsetof(_PyErr_StackItem, previous_item)",
+        offset_of!(Handled, previous),
+    ),
+    (
+        "offsetof(PyGenObject, gi_name)",
+        offset_of!(Generator, name),
+    ),
+    (
+        "offsetof(PyGenObject, gi_qualname)",
+        offset_of!(Generator, qualname),
+    ),
+    (
+        "offsetof(PyGenObject, gi_exc_state)",
+        offset_of!(Generator, handled),
+    ),
+    (
+        "offsetof(PyGenObject, gi_origin_or_finalizer)",
+        offset_of!(Generator, origin_or_finalizer),
+    ),
+    (
+        "offsetof(PyGenObject, gi_hooks_inited)",
+        offset_of!(Generator, hooks_inited),
+    ),
+    (
+        "offsetof(PyGenObject, gi_closed)",
+        offset_of!(Generator, closed),
+    ),
+    (
+        "offsetof(PyGenObject, gi_running_async)",
+        offset_of!(Generator, running_async),
+    ),
+    (
+        "offsetof(PyGenObject, gi_frame_state)",
+        offset_of!(Generator, state),
+    ),
+    (
+        "offsetof(PyGenObject, gi_iframe)",
+        offset_of!(Generator, frame),
+    ),
+    ("(size_t)(signed char)FRAME_CREATED", CREATED as usize),
+    ("(size_t)(signed char)FRAME_SUSPENDED", SUSPENDED as usize),
+    ("FRAME_EXECUTING", EXECUTING as usize),
+    ("FRAME_COMPLETED", COMPLETED as usize),
+    ("FRAME_CLEARED", CLEARED as usize),
     (
         "offsetof(PyThreadState, c_tracefunc)",
         offset_of!(Thread, trace_function),

@@ -11,8 +11,8 @@ use pyo3_ffi::{PyObject, PyVarObject};
 
 use super::{Jump, Op};
 
-/// The minor version of this layout.
-pub(crate) const MINOR: u32 = 13;
+/// The minor version of CPython that this build is for.
+pub const MINOR: u32 = 13;
 
 /// `_PyInterpreterFrame`.
 #[repr(C)]
@@ -69,10 +69,14 @@ pub(crate) struct Code {
 /// `PyThreadState`, up to its frames.
 #[repr(C)]
 pub(crate) struct Thread {
-    before: [u8; 52],
+    before: [u8; 44],
+    pub(crate) recursion_remaining: c_int,
+    recursion_limit: c_int,
     pub(crate) c_recursion_remaining: c_int,
     between: [u8; 16],
     pub(crate) current_frame: *mut Frame,
+    behind: [u8; 40],
+    pub(crate) exc_info: *mut Handled,
 }
 
 /// `Py_TRASHCAN_HEADROOM`
@@ -85,6 +89,14 @@ impl Thread {
     /// The thread state is alive and the GIL is held.
     pub(crate) unsafe fn frame(&self) -> *mut Frame {
         self.current_frame
+    }
+
+    /// Makes another frame the innermost one.
+    ///
+    /// # Safety
+    /// The thread state is alive and the GIL is held; the frame outlives its being the innermost.
+    pub(crate) unsafe fn set_frame(&mut self, frame: *mut Frame) {
+        self.current_frame = frame;
     }
 
     /// Whether a trace or profile function is watching this thread.
@@ -130,7 +142,7 @@ unsafe extern "C" {
 #[repr(C)]
 pub(crate) struct FrameObject {
     base: PyObject,
-    back: *mut PyObject,
+    pub(crate) back: *mut PyObject,
     pub(crate) frame: *mut Frame,
 }
 
@@ -160,6 +172,9 @@ pub(crate) unsafe fn small_int(int: *mut PyObject) -> Option<i64> {
         (tag >> Long::SIZE_SHIFT <= 1).then(|| (1 - (tag & 3) as i64) * i64::from((*long).digit[0]))
     }
 }
+
+/// `frame.owner` of a frame that lies in its frame object: it has returned, or never ran.
+pub(crate) const OWNED_BY_FRAME_OBJECT: c_char = 2;
 
 impl Code {
     /// Whether `sys.monitoring` has ever had to do with this code.
@@ -238,6 +253,63 @@ pub(crate) const fn caches(opcode: u8) -> usize {
         // LOAD_ATTR
         82 => 9,
         _ => 0,
+    }
+}
+
+/// `_PyErr_StackItem`: the exception that is being handled, and the item around it.
+#[repr(C)]
+pub(crate) struct Handled {
+    pub(crate) value: *mut PyObject,
+    pub(crate) previous: *mut Self,
+}
+
+/// `PyGenObject`, which coroutines and asynchronous generators share.
+#[repr(C)]
+pub(crate) struct Generator {
+    base: PyObject,
+    weakreflist: *mut PyObject,
+    pub(crate) name: *mut PyObject,
+    pub(crate) qualname: *mut PyObject,
+    pub(crate) handled: Handled,
+    pub(crate) origin_or_finalizer: *mut PyObject,
+    pub(crate) hooks_inited: c_char,
+    pub(crate) closed: c_char,
+    pub(crate) running_async: c_char,
+    pub(crate) state: i8,
+    pub(crate) frame: Frame,
+}
+
+/// `gi_frame_state` of a generator that has not begun.
+pub(crate) const CREATED: i8 = -3;
+/// `gi_frame_state` of a generator that stands at a `yield`.
+pub(crate) const SUSPENDED: i8 = -2;
+/// What is added to it when the generator delegates to another (`yield from`, `await`).
+pub(crate) const DELEGATING: i8 = 1;
+/// `gi_frame_state` of a generator that runs.
+pub(crate) const EXECUTING: i8 = 0;
+/// `gi_frame_state` of a generator that will not run again.
+pub(crate) const COMPLETED: i8 = 1;
+/// `gi_frame_state` of a generator whose frame is emptied.
+pub(crate) const CLEARED: i8 = 4;
+
+/// The instruction pointer of a frame at rest stands on the next instruction.
+pub(crate) const AHEAD: usize = 0;
+
+impl Frame {
+    /// The unit at which this frame goes on when the function returns that it calls without C
+    /// code in between. `at` is the unit of its instruction pointer.
+    pub(crate) const fn returns_to(&self, at: usize) -> usize {
+        at + self.return_offset as usize
+    }
+
+    /// Lets `returns_to` say `next` while the frame waits at `at`.
+    pub(crate) const fn set_return(&mut self, at: usize, next: usize) {
+        self.return_offset = next.saturating_sub(at) as u16;
+    }
+
+    /// Whether C code called the function of this frame: here a frame of the C stack says so.
+    pub(crate) const fn is_entered_from_c(&self) -> bool {
+        false
     }
 }
 
@@ -350,9 +422,74 @@ pub const CHECKS: &[(&str, usize)] = &[
         offset_of!(Thread, current_frame),
     ),
     (
+        "FRAME_OWNED_BY_FRAME_OBJECT",
+        OWNED_BY_FRAME_OBJECT as usize,
+    ),
+    (
+        "offsetof(PyFrameObject, f_back)",
+        offset_of!(FrameObject, back),
+    ),
+    (
         "offsetof(PyFrameObject, f_frame)",
         offset_of!(FrameObject, frame),
     ),
+    (
+        "offsetof(PyThreadState, py_recursion_remaining)",
+        offset_of!(Thread, recursion_remaining),
+    ),
+    (
+        "offsetof(PyThreadState, exc_info)",
+        offset_of!(Thread, exc_info),
+    ),
+    (
+        "offsetof(_PyErr_StackItem, exc_value)",
+        offset_of!(Handled, value),
+    ),
+    (
+        "offsetof(_PyErr_StackItem, previous_item)",
+        offset_of!(Handled, previous),
+    ),
+    (
+        "offsetof(PyGenObject, gi_name)",
+        offset_of!(Generator, name),
+    ),
+    (
+        "offsetof(PyGenObject, gi_qualname)",
+        offset_of!(Generator, qualname),
+    ),
+    (
+        "offsetof(PyGenObject, gi_exc_state)",
+        offset_of!(Generator, handled),
+    ),
+    (
+        "offsetof(PyGenObject, gi_origin_or_finalizer)",
+        offset_of!(Generator, origin_or_finalizer),
+    ),
+    (
+        "offsetof(PyGenObject, gi_hooks_inited)",
+        offset_of!(Generator, hooks_inited),
+    ),
+    (
+        "offsetof(PyGenObject, gi_closed)",
+        offset_of!(Generator, closed),
+    ),
+    (
+        "offsetof(PyGenObject, gi_running_async)",
+        offset_of!(Generator, running_async),
+    ),
+    (
+        "offsetof(PyGenObject, gi_frame_state)",
+        offset_of!(Generator, state),
+    ),
+    (
+        "offsetof(PyGenObject, gi_iframe)",
+        offset_of!(Generator, frame),
+    ),
+    ("(size_t)(signed char)FRAME_CREATED", CREATED as usize),
+    ("(size_t)(signed char)FRAME_SUSPENDED", SUSPENDED as usize),
+    ("FRAME_EXECUTING", EXECUTING as usize),
+    ("FRAME_COMPLETED", COMPLETED as usize),
+    ("FRAME_CLEARED", CLEARED as usize),
     (
         "offsetof(PyLongObject, long_value.lv_tag)",
         offset_of!(Long, tag),

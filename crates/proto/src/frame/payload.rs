@@ -86,6 +86,13 @@ impl Received {
         self.body.get(self.start..).unwrap_or_default()
     }
 
+    /// How many bytes it keeps in memory, with its attachments.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let attached: usize = self.attachments.iter().map(Vec::len).sum();
+        self.bytes().len() + attached
+    }
+
     /// Reads the tokens.
     #[must_use]
     pub fn decoder(&self, limits: &Limits) -> Decoder<'_> {
@@ -102,6 +109,15 @@ impl Received {
             .and_then(|at| self.attachments.get(at))
             .map(Vec::as_slice)
             .ok_or(PeerMisbehaved::UnknownAttachment(index))
+    }
+
+    /// The tokens, and the attachments for who wants to keep them without a copy.
+    #[must_use]
+    pub fn split(&mut self) -> (&[u8], &mut [Vec<u8>]) {
+        (
+            self.body.get(self.start..).unwrap_or_default(),
+            &mut self.attachments,
+        )
     }
 
     /// Every attachment, in order.

@@ -91,6 +91,8 @@ pub struct IncomingCall {
     pub op: Op,
     /// Whether the result is to be kept with [`crate::Session::keep`].
     pub keep: bool,
+    /// How many milliseconds the peer waits, if it said so.
+    pub deadline: Option<u64>,
     /// The arguments. Finish reading them.
     pub payload: Received,
 }
@@ -109,6 +111,8 @@ pub struct IncomingFetch {
     pub target: IncomingTarget,
     /// What about the object.
     pub what: FetchKind,
+    /// As of [`IncomingCall`].
+    pub deadline: Option<u64>,
     /// Further arguments. Finish reading them.
     pub payload: Received,
 }

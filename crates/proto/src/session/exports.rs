@@ -108,6 +108,14 @@ impl<O> Exports<O> {
         Ok(self.remove(id.slot()))
     }
 
+    /// Every live entry: its object and how often it was sent.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&O, u64)> {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.entry.as_ref())
+            .map(|entry| (&entry.object, entry.count))
+    }
+
     pub(super) fn get(&self, id: ExportId) -> Result<&O, PeerMisbehaved> {
         let slot = usize::try_from(id.slot())
             .ok()

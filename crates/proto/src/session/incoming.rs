@@ -29,6 +29,7 @@ impl<O> Session<O> {
             (Peer::Lost, _) => return Err(Error::Closed),
             (Peer::Closed, _) => return Err(PeerMisbehaved::MessageAfterClose.into()),
         }
+        let deadline = self.incoming_deadline(&message);
         match message {
             Message::Hello {
                 version,
@@ -70,6 +71,7 @@ impl<O> Session<O> {
                     target,
                     op,
                     keep: flags.keep(),
+                    deadline,
                     payload: Received::new(body, start, attachments, ticket),
                 }))
             }
@@ -92,6 +94,7 @@ impl<O> Session<O> {
                     parent,
                     target,
                     what,
+                    deadline,
                     payload: Received::new(body, start, attachments, ticket),
                 }))
             }
@@ -151,6 +154,13 @@ impl<O> Session<O> {
                 }
                 Ok(Event::Ponged { token })
             }
+            Message::Deadline {
+                question,
+                milliseconds,
+            } => {
+                self.announced = Some((question, milliseconds));
+                Ok(Event::None)
+            }
             Message::Close { code, reason } => {
                 self.peer = Peer::Closed;
                 Ok(Event::Closed {
@@ -188,6 +198,18 @@ impl<O> Session<O> {
         } else {
             Event::Released(dropped)
         })
+    }
+
+    /// The deadline that came just before this request. One that was about another is forgotten:
+    /// that request could not be sent.
+    fn incoming_deadline(&mut self, message: &Message<'_>) -> Option<u64> {
+        let (number, milliseconds) = self.announced.take()?;
+        match message {
+            Message::Call { question, .. } | Message::Fetch { question, .. } => {
+                (*question == number).then_some(milliseconds)
+            }
+            _ => None,
+        }
     }
 
     fn incoming_parent(&self, parent: Option<u32>) -> Result<Option<QuestionId>, PeerMisbehaved> {

@@ -94,6 +94,10 @@ pub struct Session<O> {
     answers: Answers<O>,
     releases: Releases,
     readings: Readings,
+    /// The deadline of the next request of this side, in milliseconds.
+    deadline: Option<u64>,
+    /// The deadline that the peer gave for its next message.
+    announced: Option<(u32, u64)>,
     /// Pings without their pongs.
     pings: VecDeque<u64>,
     /// Pongs queued since the output was last empty.
@@ -120,6 +124,8 @@ impl<O> Session<O> {
             answers: Answers::new(limits.requests, limits.references),
             releases: Releases::default(),
             readings: Readings::default(),
+            deadline: None,
+            announced: None,
             pings: VecDeque::new(),
             pongs: 0,
             stats: Stats::default(),
@@ -197,6 +203,11 @@ impl<O> Session<O> {
     /// The peer was never given it, or has released it.
     pub fn exported(&self, id: ExportId) -> Result<&O, Error> {
         Ok(self.exports.get(id)?)
+    }
+
+    /// Every object that the peer may refer to, and the references that it counts.
+    pub fn exports(&self) -> impl Iterator<Item = (&O, u64)> {
+        self.exports.iter()
     }
 
     /// Keeps an export until the session ends, as the classes of instances must be.
@@ -308,6 +319,12 @@ impl<O> Session<O> {
     }
 
     // --- requests
+
+    /// The next [`call`](Self::call) or [`fetch`](Self::fetch) is one that this side waits for no
+    /// longer than that, if there is a limit. The peer is told just before it.
+    pub const fn set_deadline(&mut self, milliseconds: Option<u64>) {
+        self.deadline = milliseconds;
+    }
 
     /// Queues a call. `parent` is the request of the peer in whose execution it is made, if any.
     ///
@@ -520,7 +537,19 @@ impl<O> Session<O> {
         message: &Message<'_>,
         payload: Payload,
     ) -> Result<QuestionId, Error> {
-        match self.send(message, payload) {
+        let asked = match self.deadline.take() {
+            Some(milliseconds) => self
+                .send(
+                    &Message::Deadline {
+                        question: question.number(),
+                        milliseconds,
+                    },
+                    Payload::new(),
+                )
+                .and_then(|()| self.send(message, payload)),
+            None => self.send(message, payload),
+        };
+        match asked {
             Ok(()) => Ok(question),
             Err(error) => {
                 self.questions.withdraw(question);

@@ -171,6 +171,12 @@ fn message_meaning(message: &Message<'_>) -> Json {
         Message::Close { code, reason } => {
             json!({"type": "close", "code": code.0, "reason": reason})
         }
+        Message::Deadline {
+            question,
+            milliseconds,
+        } => {
+            json!({"type": "deadline", "question": question, "milliseconds": milliseconds.to_string()})
+        }
         other => panic!("{other:?} has no words"),
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use objspace_proto::{
-    ClassRef, Decoder, ExportId, ImportId, IncomingClass, Kind, Limits, Received, StructKind, Token,
+    ClassRef, Decoder, ExportId, ImportId, IncomingClass, Kind, Limits, Received, StructKind,
+    Ticket, Token,
 };
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -12,7 +13,9 @@ use pyo3::types::{
     PyString, PyTuple, PyType,
 };
 
-use super::{named, types, values};
+use super::capability::{self, Place};
+use super::{declared, graph, named, types, values};
+use crate::remote::buffer::Buffer;
 use crate::remote::controller;
 use crate::remote::exception;
 use crate::remote::frame_access::FrameAccess;
@@ -24,15 +27,21 @@ use crate::session::perform::Arguments;
 pub(crate) struct Reader<'c, 'p> {
     connection: &'c Arc<Connection>,
     decoder: Decoder<'p>,
-    payload: &'p Received,
+    attachments: &'p mut [Vec<u8>],
+    ticket: Ticket,
+    place: Place,
 }
 
 impl<'c, 'p> Reader<'c, 'p> {
-    fn new(connection: &'c Arc<Connection>, payload: &'p Received) -> Self {
+    fn new(connection: &'c Arc<Connection>, payload: &'p mut Received, place: Place) -> Self {
+        let ticket = payload.ticket();
+        let (tokens, attachments) = payload.split();
         Self {
             connection,
-            decoder: payload.decoder(&Limits::default()),
-            payload,
+            decoder: Decoder::new(tokens, &Limits::default()),
+            attachments,
+            ticket,
+            place,
         }
     }
 
@@ -41,8 +50,9 @@ impl<'c, 'p> Reader<'c, 'p> {
         connection: &Arc<Connection>,
         py: Python<'py>,
         payload: Received,
+        place: Place,
     ) -> PyResult<Bound<'py, PyAny>> {
-        read(connection, payload, |reader| reader.value(py))
+        read(connection, payload, place, |reader| reader.value(py))
     }
 
     /// The arguments of a call.
@@ -51,7 +61,9 @@ impl<'c, 'p> Reader<'c, 'p> {
         py: Python<'py>,
         payload: Received,
     ) -> PyResult<Arguments<'py>> {
-        read(connection, payload, |reader| reader.arguments(py))
+        read(connection, payload, Place::Request, |reader| {
+            reader.arguments(py)
+        })
     }
 
     fn arguments<'py>(&mut self, py: Python<'py>) -> PyResult<Arguments<'py>> {
@@ -87,6 +99,11 @@ impl<'c, 'p> Reader<'c, 'p> {
 
     fn value<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let token = self.decoder.token().map_err(malformed)?;
+        self.valued(py, token)
+    }
+
+    /// The value that begins with `token`.
+    fn valued<'py>(&mut self, py: Python<'py>, token: Token<'p>) -> PyResult<Bound<'py, PyAny>> {
         Ok(match token {
             Token::None => py.None().into_bound(py),
             Token::Bool(flag) => flag.into_pyobject(py)?.to_owned().into_any(),
@@ -112,13 +129,7 @@ impl<'c, 'p> Reader<'c, 'p> {
                 PyBytes::new(py, bytes).call_method1("decode", ("utf-8", "surrogatepass"))?
             }
             Token::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
-            Token::Attachment(index) => {
-                let data = self
-                    .payload
-                    .attachment(index)
-                    .map_err(|error| errors::ProtocolError::new_err(error.to_string()))?;
-                PyBytes::new(py, data).into_any()
-            }
+            Token::Attachment(index) => PyBytes::new(py, self.attachment(index)?).into_any(),
             Token::Tuple(count) => PyTuple::new(py, self.items(py, count)?)?.into_any(),
             Token::FrozenSet(count) => PyFrozenSet::new(py, self.items(py, count)?)?.into_any(),
             Token::List(count) => PyList::new(py, self.items(py, count)?)?.into_any(),
@@ -141,21 +152,36 @@ impl<'c, 'p> Reader<'c, 'p> {
                 py.get_type::<pyo3::types::PyRange>()
                     .call1(PyTuple::new(py, parts)?)?
             }
-            Token::Named { module, qualname } => named::resolve(py, module, qualname)?,
+            Token::Named { module, qualname } => {
+                let found = named::resolve(py, module, qualname)?;
+                if !self.connection.policy().is_full() {
+                    capability::check(&found, self.place)?;
+                }
+                found
+            }
             Token::Struct {
                 kind: StructKind::EXCEPTION,
                 len,
             } => self.exception(py, len)?,
+            Token::Struct {
+                kind: StructKind::BUFFER,
+                len: 4,
+            } => self.buffer(py)?,
+            Token::Struct {
+                kind: StructKind::INSTANCE,
+                len,
+            } => self.declared_instance(py, len)?,
+            Token::Struct {
+                kind: StructKind::GRAPH,
+                len,
+            } => self.graph(py, len)?,
             Token::Struct { kind, len } => {
                 let parts = self.items(py, len)?;
                 values::build(py, kind, &parts)?
             }
             Token::Mine { id, kind, class } => self.reference(py, id, kind, class)?,
             Token::Yours(id) => self.connection.exported(py, id)?,
-            Token::Answer(question) => {
-                self.connection
-                    .answered(py, question, self.payload.ticket())?
-            }
+            Token::Answer(question) => self.connection.answered(py, question, self.ticket)?,
             other => return Err(PyTypeError::new_err(format!("{other:?} is no value"))),
         })
     }
@@ -198,6 +224,93 @@ impl<'c, 'p> Reader<'c, 'p> {
         }
     }
 
+    fn attachment(&mut self, index: u32) -> PyResult<&mut Vec<u8>> {
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| self.attachments.get_mut(index))
+            .ok_or_else(|| {
+                errors::ProtocolError::new_err(format!(
+                    "the other side refers to an attachment {index}, which is not there"
+                ))
+            })
+    }
+
+    /// A copy of a buffer, which keeps the bytes where they were received.
+    fn buffer<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let parts = self.items(py, 3)?;
+        let data = match self.decoder.token().map_err(malformed)? {
+            Token::Attachment(index) => std::mem::take(self.attachment(index)?),
+            Token::Bytes(bytes) => bytes.to_vec(),
+            other => return Err(PyTypeError::new_err(format!("{other:?} is no buffer"))),
+        };
+        let buffer = Buffer::new(&PyTuple::new(py, parts)?, data)?;
+        Ok(Bound::new(py, buffer)?.into_any())
+    }
+
+    /// An instance of a class that is declared here to travel by value.
+    fn declared_instance<'py>(
+        &mut self,
+        py: Python<'py>,
+        len: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let parts = self.items(py, len)?;
+        let [module, qualname, value, attributes @ ..] = parts.as_slice() else {
+            return Err(errors::ProtocolError::new_err(
+                "the other side sent an instance without a class",
+            ));
+        };
+        let (module, qualname) = (module.extract::<String>()?, qualname.extract::<String>()?);
+        let found = self.connection.declared().named(py, &module, &qualname);
+        let Some(found) = found.filter(|found| found.by_value) else {
+            return Err(PyTypeError::new_err(format!(
+                "{} sent a {module}.{qualname} by value, and this process has not declared that class \
+                 with by_value(…)",
+                self.connection.peer()
+            )));
+        };
+        let attributes = attributes
+            .chunks_exact(2)
+            .filter_map(|pair| match pair {
+                [name, value] => Some((name, value)),
+                _ => None,
+            })
+            .map(|(name, value)| Ok((name.cast::<PyString>()?.clone(), value.clone())))
+            .collect::<PyResult<Vec<_>>>()?;
+        let object = declared::make(&found.class, value)?;
+        declared::fill(&object, &found.class, value, &attributes)?;
+        Ok(object)
+    }
+
+    /// A deep copy.
+    fn graph<'py>(&mut self, py: Python<'py>, len: usize) -> PyResult<Bound<'py, PyAny>> {
+        let mut nodes = Vec::with_capacity(len.min(4096));
+        for _ in 0..len {
+            let Token::Tuple(count) = self.decoder.token().map_err(malformed)? else {
+                return Err(errors::ProtocolError::new_err(
+                    "the other side sent a copy of something that is no container",
+                ));
+            };
+            let mut slots = Vec::with_capacity(count.min(4096));
+            let mut code = None;
+            for index in 0..count {
+                let token = self.decoder.token().map_err(malformed)?;
+                if index == 0 {
+                    code = Some(self.valued(py, token)?.extract::<usize>()?);
+                } else if let Token::Struct {
+                    kind: StructKind::NODE,
+                    len: 1,
+                } = token
+                {
+                    slots.push(graph::Slot::Node(self.value(py)?.extract()?));
+                } else {
+                    slots.push(graph::Slot::Value(self.valued(py, token)?));
+                }
+            }
+            nodes.push(graph::node(code.unwrap_or(usize::MAX), slots)?);
+        }
+        graph::build(py, self.connection, nodes)
+    }
+
     fn own_class<'py>(&self, py: Python<'py>, id: ExportId) -> PyResult<Bound<'py, PyType>> {
         Ok(self.connection.exported(py, id)?.cast_into::<PyType>()?)
     }
@@ -214,9 +327,11 @@ impl<'c, 'p> Reader<'c, 'p> {
 fn read<T>(
     connection: &Arc<Connection>,
     payload: Received,
+    place: Place,
     read: impl FnOnce(&mut Reader<'_, '_>) -> PyResult<T>,
 ) -> PyResult<T> {
-    let mut reader = Reader::new(connection, &payload);
+    let mut payload = payload;
+    let mut reader = Reader::new(connection, &mut payload, place);
     let result = read(&mut reader);
     // If it failed midway, the references that were not reached are given back.
     let failed_at = result.is_err().then(|| reader.decoder.offset());

@@ -6,20 +6,22 @@
 use std::sync::Arc;
 
 use objspace_proto::{ClassRef, Encoder, ExportId, Kind, Payload, StructKind};
-use pyo3::exceptions::{PyBaseException, PyRecursionError};
+use pyo3::exceptions::{PyBaseException, PyRecursionError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet,
     PySlice, PyString, PyTuple, PyType,
 };
 
-use super::named;
 use super::types::{self, Rule};
+use super::{declared, graph, named};
 use crate::proxy;
 use crate::remote::controller::{self, Remote};
 use crate::remote::exception;
 use crate::session::connection::Connection;
+use crate::session::promise::Promise;
 
 /// How deep containers may nest: less than what a decoder accepts.
 const DEPTH: usize = 180;
@@ -35,6 +37,7 @@ pub(crate) struct Writer<'c> {
     depth: usize,
     describing: Vec<Py<PyAny>>,
     going_home: Vec<Py<PyAny>>,
+    promises: Vec<Py<Promise>>,
 }
 
 impl<'c> Writer<'c> {
@@ -46,6 +49,7 @@ impl<'c> Writer<'c> {
             depth: 0,
             describing: Vec::new(),
             going_home: Vec::new(),
+            promises: Vec::new(),
         }
     }
 
@@ -57,6 +61,20 @@ impl<'c> Writer<'c> {
             std::mem::take(&mut self.payload),
             std::mem::take(&mut self.going_home),
         )
+    }
+
+    /// Whether every promise that was mentioned is still under way. If not, the payload must be
+    /// written again: the peer need not keep the answers of those that have arrived.
+    pub(crate) fn promises_are_pending(&self) -> bool {
+        self.promises
+            .iter()
+            .all(|promise| promise.get().question().is_some())
+    }
+
+    /// As [`finish`](Self::finish), with the promises that are mentioned.
+    pub(crate) fn finish_with_promises(mut self) -> (Prepared, Vec<Py<Promise>>) {
+        let promises = std::mem::take(&mut self.promises);
+        (self.finish(), promises)
     }
 
     fn encoder(&mut self) -> Encoder<'_> {
@@ -113,6 +131,8 @@ impl<'c> Writer<'c> {
                     self.reference(value, &class)?;
                 }
             }
+        } else if let Ok(promise) = value.cast_exact::<Promise>() {
+            self.promise(promise)?;
         } else if let Ok(number) = value.cast_exact::<PyComplex>() {
             self.encoder().complex(number.real(), number.imag());
         } else if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
@@ -148,6 +168,28 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
+    /// What has arrived travels as itself; the rest by the number of its question.
+    fn promise(&mut self, promise: &Bound<'_, Promise>) -> PyResult<()> {
+        if let Some(arrived) = promise.get().arrived(promise.py()) {
+            return self.value(&arrived?);
+        }
+        Promise::check_here(promise)?;
+        let to = promise.get().pipeline().get().connection();
+        if !Arc::ptr_eq(to, self.connection) {
+            return Err(PyRuntimeError::new_err(format!(
+                "a promise of {} that is under way cannot be sent to {}: send its value",
+                to.peer(),
+                self.connection.peer()
+            )));
+        }
+        let Some(question) = promise.get().question() else {
+            return self.promise(promise);
+        };
+        self.encoder().answer(question);
+        self.promises.push(promise.clone().unbind());
+        Ok(())
+    }
+
     fn by_reference_or_name(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Some(remote) = controller::remote_handle(value)
             && Arc::ptr_eq(remote.get().connection(), self.connection)
@@ -157,6 +199,9 @@ impl<'c> Writer<'c> {
         }
         let class = value.get_type();
         match types::rule_of(&class)? {
+            Rule::Described if self.connection.declared().sends_by_value(&class)? => {
+                self.declared_instance(value, &class)
+            }
             Rule::Value(kind) => self.structure(kind, value),
             Rule::Builtin(Kind::BUILTIN) => {
                 if let Some((module, qualname)) = named::name_of(value)? {
@@ -175,9 +220,8 @@ impl<'c> Writer<'c> {
             // It refers to itself: a bare reference to what is being described.
             return self.simple_reference(error, Kind::EXCEPTION);
         }
-        let redact = !self.connection.policy().shows_tracebacks();
         let options = exception::Options {
-            redact,
+            shown: self.connection.policy().tracebacks(),
             ..exception::Options::default()
         };
         let nodes = exception::describe(error.py(), error.cast()?, options)?;
@@ -284,7 +328,7 @@ impl<'c> Writer<'c> {
         } else if let Ok(tuple) = value.cast::<PyTuple>() {
             self.items(tuple.len(), |mut e, n| e.tuple(n), tuple.iter().map(Ok))
         } else if let Ok(dict) = value.cast::<PyDict>() {
-            let pairs: Vec<_> = dict.iter().collect();
+            let pairs = pairs(dict)?;
             self.encoder().dict(pairs.len());
             pairs.iter().try_for_each(|(key, item)| {
                 self.value(key)?;
@@ -298,7 +342,20 @@ impl<'c> Writer<'c> {
         } else if let Ok(array) = value.cast::<PyByteArray>() {
             self.encoder().bytearray(&array.to_vec());
             Ok(())
+        } else if let Ok(text) = value.cast::<PyString>() {
+            // An object of a subclass: its text, whatever the subclass makes of it.
+            let whole = (0_isize, isize::MAX, 1_isize).into_pyobject(value.py())?;
+            let whole = value.py().get_type::<PySlice>().call1(whole)?;
+            let plain = value
+                .py()
+                .get_type::<PyString>()
+                .call_method1("__getitem__", (text, whole))?;
+            self.value(&plain)
+        } else if let Ok(bytes) = value.cast::<PyBytes>() {
+            self.value(PyBytes::new(value.py(), bytes.as_bytes()).as_any())
         } else {
+            // What is endless or lazy has no length.
+            value.len()?;
             let items = value.try_iter()?.collect::<PyResult<Vec<_>>>()?;
             self.items(items.len(), |mut e, n| e.list(n), items.into_iter().map(Ok))
         }
@@ -317,7 +374,7 @@ impl<'c> Writer<'c> {
             written += 1;
         }
         if written != count {
-            return Err(pyo3::exceptions::PyRuntimeError::new_err(
+            return Err(PyRuntimeError::new_err(
                 "the container changed its size while it was sent",
             ));
         }
@@ -365,6 +422,54 @@ impl<'c> Writer<'c> {
         }
     }
 
+    /// A copy of a buffer.
+    pub(crate) fn buffer(&mut self, parts: &[Bound<'_, PyAny>; 4]) -> PyResult<()> {
+        self.encoder().r#struct(StructKind::BUFFER, parts.len());
+        parts.iter().try_for_each(|part| self.value(part))
+    }
+
+    /// An instance of a class that is declared to travel by value.
+    fn declared_instance(
+        &mut self,
+        value: &Bound<'_, PyAny>,
+        class: &Bound<'_, PyType>,
+    ) -> PyResult<()> {
+        let (module, qualname) = declared::name_of(class)?;
+        let state = declared::state(value, class)?;
+        self.nested(|writer| {
+            writer
+                .encoder()
+                .r#struct(StructKind::INSTANCE, 3 + 2 * state.attributes.len());
+            writer.encoder().str(&module);
+            writer.encoder().str(&qualname);
+            writer.value(&state.value)?;
+            state.attributes.iter().try_for_each(|(name, value)| {
+                writer.text(name)?;
+                writer.value(value)
+            })
+        })
+    }
+
+    /// A deep copy of a container, as `graph` takes it apart.
+    pub(crate) fn copy(&mut self, value: &Bound<'_, PyAny>, rest: graph::Rest) -> PyResult<()> {
+        let nodes = graph::collect(self.connection, value, rest)?;
+        self.encoder().r#struct(StructKind::GRAPH, nodes.len());
+        for node in &nodes {
+            self.encoder().tuple(1 + node.slots.len());
+            self.encoder().int(i64::try_from(node.number())?);
+            for slot in &node.slots {
+                match slot {
+                    graph::Slot::Value(value) => self.value(value)?,
+                    graph::Slot::Node(index) => {
+                        self.encoder().r#struct(StructKind::NODE, 1);
+                        self.encoder().int(i64::try_from(*index)?);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn structure(&mut self, kind: StructKind, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let parts = super::values::parts(kind, value)?;
         self.nested(|writer| {
@@ -398,6 +503,21 @@ impl Drop for Writer<'_> {
 
 /// From this size on, bytes go beside the message instead of being copied into it.
 const ATTACH: usize = 64 << 10;
+
+/// The pairs of a dict in its own order, which for an `OrderedDict` is not that of its memory.
+fn pairs<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    static ORDERED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = dict.py();
+    if dict.is_exact_instance_of::<PyDict>() {
+        return Ok(dict.iter().collect());
+    }
+    let ordered = ORDERED.import(py, "collections", "OrderedDict")?;
+    if !dict.is_instance(ordered)? {
+        return Ok(dict.iter().collect());
+    }
+    let items = ordered.call_method1("items", (dict,))?;
+    items.try_iter()?.map(|pair| pair?.extract()).collect()
+}
 
 /// The contents of a bytes object, kept alive while they are written to the stream.
 struct SharedBytes {

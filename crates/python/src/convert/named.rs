@@ -2,7 +2,7 @@
 //! the classes of a fixed list of standard-library modules. A name from the peer is looked up in
 //! these and nowhere else; it never makes this process import anything outside the list.
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyType};
 
@@ -49,6 +49,52 @@ const MODULES: &[&str] = &[
     "zoneinfo",
 ];
 
+/// Modules of which the exception classes, and nothing else, are the same on both sides: who catches
+/// `sqlite3.IntegrityError` means that of the other process too.
+const EXCEPTION_MODULES: &[&str] = &[
+    "_csv",
+    "_pickle",
+    "argparse",
+    "binascii",
+    "concurrent.futures.process",
+    "concurrent.futures.thread",
+    "configparser",
+    "copy",
+    "dataclasses",
+    "email.errors",
+    "ftplib",
+    "getopt",
+    "graphlib",
+    "http.client",
+    "imaplib",
+    "locale",
+    "lzma",
+    "_lzma",
+    "multiprocessing.context",
+    "pickle",
+    "plistlib",
+    "poplib",
+    "shutil",
+    "smtplib",
+    "socket",
+    "sqlite3",
+    "ssl",
+    "statistics",
+    "struct",
+    "subprocess",
+    "tarfile",
+    "tokenize",
+    "unittest.case",
+    "urllib.error",
+    "xml.etree.ElementTree",
+    "zipfile",
+    "zipfile._path",
+    "zlib",
+];
+
+/// Private names that public classes cannot do without: the metaclass of protocols.
+const PRIVATE: &[(&str, &str)] = &[("typing", "_ProtocolMeta"), ("builtins", "__import__")];
+
 /// Types that live in no module under their own name, and where they are found instead.
 const ALIASES: &[(&str, &str)] = &[
     ("function", "FunctionType"),
@@ -86,12 +132,29 @@ const SPECIMENS: &[(&str, &str)] = &[
     ("dict_valueiterator", "iter({}.values())"),
     ("dict_itemiterator", "iter({}.items())"),
     ("dict_reversekeyiterator", "reversed({})"),
+    (
+        "odict_keys",
+        "__import__('collections').OrderedDict().keys()",
+    ),
+    (
+        "odict_values",
+        "__import__('collections').OrderedDict().values()",
+    ),
+    (
+        "odict_items",
+        "__import__('collections').OrderedDict().items()",
+    ),
+    (
+        "odict_iterator",
+        "iter(__import__('collections').OrderedDict())",
+    ),
     ("set_iterator", "iter(set())"),
     ("range_iterator", "iter(range(0))"),
     ("str_iterator", "iter('')"),
     ("str_ascii_iterator", "iter('')"),
     ("bytes_iterator", "iter(b'')"),
     ("bytearray_iterator", "iter(bytearray())"),
+    ("builtin_method", "__import__('re').compile('').match"),
     ("callable_iterator", "iter(int, 0)"),
 ];
 
@@ -138,7 +201,8 @@ fn lookup<'py>(
     module: &str,
     qualname: &str,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if !MODULES.contains(&module) {
+    let exceptions = EXCEPTION_MODULES.contains(&module);
+    if !exceptions && !MODULES.contains(&module) {
         return Ok(None);
     }
     if module == "builtins" {
@@ -151,7 +215,8 @@ fn lookup<'py>(
         }
     }
     // Only an exact name: no path through attributes, and nothing private.
-    if qualname.contains('.') || qualname.starts_with('_') && qualname != "__import__" {
+    let private = qualname.starts_with('_') && !PRIVATE.contains(&(module, qualname));
+    if qualname.contains('.') || private {
         return Ok(None);
     }
     let Ok(module_object) = py.import(module) else {
@@ -160,6 +225,12 @@ fn lookup<'py>(
     let Some(found) = module_object.getattr_opt(qualname)? else {
         return Ok(None);
     };
+    if exceptions {
+        let is_exception = found
+            .cast::<PyType>()
+            .is_ok_and(|class| class.is_subclass_of::<PyBaseException>().unwrap_or(false));
+        return Ok(is_exception.then_some(found));
+    }
     let wanted = found.is_instance_of::<PyType>()
         || module == "builtins" && found.is_instance_of::<PyCFunction>();
     Ok(wanted.then_some(found))

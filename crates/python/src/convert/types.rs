@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use objspace_proto::{Kind, StructKind};
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
@@ -103,12 +102,8 @@ fn find_rule(class: &Bound<'_, PyType>) -> PyResult<Rule> {
     {
         return Ok(Rule::Value(*kind));
     }
-    // Only a type without Python-level methods is told apart by its name alone; a Python class of
-    // the standard library may differ from version to version, and travels with its description.
-    // SAFETY: a live type object; its flags may be read while attached.
-    let heap =
-        unsafe { ffi::PyType_HasFeature(class.as_type_ptr(), ffi::Py_TPFLAGS_HEAPTYPE) } != 0;
-    if !heap && crate::proxy::proxyable(class).is_ok() {
+    // Where the class itself travels by name, its objects are of that very class on either side.
+    if crate::proxy::proxyable(class).is_ok() {
         return Ok(Rule::Named);
     }
     Ok(Rule::Described)

@@ -97,10 +97,12 @@ unsafe extern "C" fn on_raise(
             let state = PyThreadState_GetUnchecked();
             let frame = RunningFrame::innermost(state);
             if frame.code() == *arguments {
-                let offset = small_int(*arguments.add(1)).unwrap_or(0);
+                // The offset is that before the instruction if the exception comes from a frame
+                // that it called (3.13); what the frame itself says is right each time.
+                let unit = frame.unit();
                 active
                     .recorder()
-                    .raised(state, frame, (offset / 2) as u32, *arguments.add(2));
+                    .raised(state, frame, unit, *arguments.add(2));
             }
         }
     }

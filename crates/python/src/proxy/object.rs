@@ -9,17 +9,17 @@ use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 
-use objspace_interp::type_hook::{self, Answer};
 use objspace_proto::Op;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+use super::bypass;
+use super::delegation::{DELEGATE, forwarded};
 use super::perform::perform;
 use super::table::{OpSet, opname};
 use super::types;
-use crate::remote::class::visible_metaclass;
 
 /// A pointer to a Python object, as slots take and return it.
 pub(super) type Object = *mut ffi::PyObject;
@@ -51,6 +51,8 @@ pub(crate) struct Native {
         &Bound<'py, PyAny>,
         &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>>,
+    /// For a deferred proxy: it answers the fetch of an attribute itself, unresolved.
+    pub(crate) attributes: bool,
 }
 
 /// The fields of every proxy. All zeros is a valid value.
@@ -116,6 +118,20 @@ impl Payload {
         unsafe { self.present.as_ref() }.is_none_or(|present| present.contains(op))
     }
 
+    /// The object behind `proxy` if that only delegates; borrowed.
+    ///
+    /// # Safety
+    /// Attached, and `proxy` is a live proxy.
+    #[inline]
+    pub(super) unsafe fn delegate_of(proxy: Object) -> Option<Object> {
+        // SAFETY: as the caller says.
+        unsafe {
+            let payload = Self::of(proxy);
+            let delegates = ptr::eq((*payload).native, &raw const DELEGATE);
+            (delegates && !(*payload).controller.is_null()).then_some((*payload).controller)
+        }
+    }
+
     /// Whether the type of the proxy is yet to be found out.
     pub(super) fn is_deferred(&self) -> bool {
         self.declared.is_null()
@@ -131,6 +147,11 @@ pub(crate) fn as_proxy<'py>(object: &Bound<'py, PyAny>) -> Option<ProxyRef<'py>>
 }
 
 impl<'py> ProxyRef<'py> {
+    /// The proxy itself.
+    pub(crate) fn object(&self) -> &Bound<'py, PyAny> {
+        &self.0
+    }
+
     fn payload(&self) -> *mut Payload {
         // SAFETY: `self` holds a live proxy, and a `Bound` means attached.
         unsafe { Payload::of(self.0.as_ptr()) }
@@ -514,7 +535,13 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
             cleared().restore(Python::assume_attached());
             return ptr::null_mut();
         }
-        let weight = recursion_weight();
+        let native = (*payload).native;
+        let delegates = ptr::eq(native, &raw const DELEGATE);
+        let weight = if delegates && !cfg!(debug_assertions) {
+            1
+        } else {
+            recursion_weight()
+        };
         for entered in 0..weight {
             if ffi::Py_EnterRecursiveCall(c" in an operation on a proxy".as_ptr()) != 0 {
                 (0..entered).for_each(|_| ffi::Py_LeaveRecursiveCall());
@@ -522,8 +549,11 @@ pub(super) unsafe fn operate(proxy: Object, op: Op, args: &[Object], kwnames: Ob
             }
         }
         ffi::Py_INCREF(controller);
-        let native = (*payload).native;
-        let result = if native.is_null() {
+        let result = if delegates {
+            forwarded(proxy, controller, op, args, kwnames)
+        } else if native.is_null() {
+            // There is nothing to go around before a controller that is handed the operation itself.
+            let _ = bypass::taken(proxy, op);
             call_controller(controller, op, args, kwnames)
         } else {
             Python::attach_unchecked(|py| {
@@ -569,6 +599,11 @@ unsafe fn call_controller(controller: Object, op: Op, args: &[Object], kwnames: 
     }
 }
 
+/// Whether a deferred proxy hands an operation to its controller before it is resolved.
+fn takes_deferred(native: &Native, op: Op) -> bool {
+    op == Op::CALL || (op == Op::GETATTR && native.attributes)
+}
+
 /// Hands an operation to a controller written in Rust, or to what a deferred proxy turned out to be.
 ///
 /// # Safety
@@ -587,7 +622,9 @@ unsafe fn call_native(
     unsafe {
         let proxy = Bound::from_borrowed_ptr(py, proxy);
         let payload = Payload::of(proxy.as_ptr());
-        if (*payload).is_deferred() && (op != Op::CALL || !(*payload).resolved.is_null()) {
+        if (*payload).is_deferred()
+            && (!takes_deferred(native, op) || !(*payload).resolved.is_null())
+        {
             let target = ProxyRef(proxy).resolved(py)?;
             let result = perform(target.as_ptr(), op, args, kwnames);
             return Ok(Bound::from_owned_ptr_or_err(py, result)?.into_ptr());
@@ -652,48 +689,5 @@ pub(super) unsafe fn settled(object: Object) -> Object {
             let proxy = ProxyRef(Bound::from_borrowed_ptr(py, object));
             guarded(py, || Ok(proxy.resolved(py)?.into_ptr()))
         })
-    }
-}
-
-/// What the hook of `type(x)` asks of every object: the declared type of a proxy.
-unsafe fn classify(object: *mut ffi::PyObject) -> Answer {
-    // SAFETY: the interpreter calls `type(x)` attached, with a live object, which keeps its declared
-    // type alive.
-    unsafe {
-        let payload = Payload::find(object);
-        if payload.is_null() {
-            // The twin of a remote class shows another metaclass than it has; any class whose
-            // metaclass is `type` itself is none.
-            if ffi::PyType_Check(object) == 0 || ffi::Py_TYPE(object) == &raw mut ffi::PyType_Type {
-                return Answer::NotAProxy;
-            }
-            let class = Bound::from_borrowed_ptr(Python::assume_attached(), object);
-            let visible = class.cast::<PyType>().ok().and_then(visible_metaclass);
-            return visible.map_or(Answer::NotAProxy, |visible| {
-                Answer::New(visible.into_ptr().cast())
-            });
-        }
-        if !(*payload).is_deferred() {
-            return Answer::Borrowed((*payload).declared.cast());
-        }
-        let found = declared_type(object);
-        if found.is_null() {
-            Answer::Failed
-        } else {
-            Answer::New(found.cast())
-        }
-    }
-}
-
-/// Makes `type(proxy)` answer the declared type, unless `OBJSPACE_TYPE_HOOK=0`.
-pub(crate) fn install_type_hook(py: Python<'_>) -> PyResult<()> {
-    if std::env::var_os("OBJSPACE_TYPE_HOOK").is_some_and(|value| value == "0") {
-        return Ok(());
-    }
-    // SAFETY: attached; `classify` tells the truth about its references.
-    if unsafe { type_hook::install(classify) } == 0 {
-        Ok(())
-    } else {
-        Err(PyErr::fetch(py))
     }
 }

@@ -11,6 +11,7 @@ use std::ptr;
 
 use objspace_proto::Op;
 use pyo3::ffi;
+use pyo3::prelude::*;
 
 use super::object::{Object, is_proxy, operate};
 use super::table::opname;
@@ -55,12 +56,7 @@ pub(super) unsafe fn perform(target: Object, op: Op, args: &[Object], kwnames: O
             (Op::NEXT, []) => next(target),
             (Op::BUFFER, _) => ffi::PyMemoryView_FromObject(target),
             (_, &[other]) if comparison(op).is_some() => {
-                let how = comparison(op).unwrap_or(ffi::Py_EQ);
-                match (*ffi::Py_TYPE(target)).tp_richcompare {
-                    _ if is_proxy(other) => ffi::PyObject_RichCompare(target, other, how),
-                    Some(compare) => compare(target, other, how),
-                    None => not_implemented(),
-                }
+                compared(target, other, comparison(op).unwrap_or(ffi::Py_EQ))
             }
             (_, &[other]) if is_proxy(other) && arithmetic(op).is_some() => match arithmetic(op) {
                 Some((operator, false)) => operator(target, other),
@@ -68,6 +64,44 @@ pub(super) unsafe fn perform(target: Object, op: Op, args: &[Object], kwnames: O
                 None => not_implemented(),
             },
             _ => special(target, op, args, kwnames),
+        }
+    }
+}
+
+/// A binary operation as the operator that it belongs to, with the special methods of both operands
+/// and their order. `None`: `op` is no such operation.
+pub(crate) fn operator<'py>(
+    target: &Bound<'py, PyAny>,
+    op: Op,
+    other: &Bound<'py, PyAny>,
+) -> Option<PyResult<Bound<'py, PyAny>>> {
+    let py = target.py();
+    let (target, other) = (target.as_ptr(), other.as_ptr());
+    // SAFETY: attached, with live objects; the functions return a new reference or set an error.
+    unsafe {
+        let result = if let Some(how) = comparison(op) {
+            ffi::PyObject_RichCompare(target, other, how)
+        } else {
+            match arithmetic(op)? {
+                (operator, false) => operator(target, other),
+                (operator, true) => operator(other, target),
+            }
+        };
+        Some(Bound::from_owned_ptr_or_err(py, result))
+    }
+}
+
+/// The comparison of a real object with another one, in one direction.
+///
+/// # Safety
+/// Attached, with live objects; `target` is no proxy.
+pub(super) unsafe fn compared(target: Object, other: Object, how: c_int) -> Object {
+    // SAFETY: as the caller says; the slot is of the object's own type.
+    unsafe {
+        match (*ffi::Py_TYPE(target)).tp_richcompare {
+            _ if is_proxy(other) => ffi::PyObject_RichCompare(target, other, how),
+            Some(compare) => compare(target, other, how),
+            None => not_implemented(),
         }
     }
 }

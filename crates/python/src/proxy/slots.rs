@@ -7,20 +7,51 @@ use std::ptr;
 use objspace_proto::Op;
 use pyo3::ffi;
 
+use super::delegation::directly;
 use super::object::{Object, Payload, declared_type, is_proxy, operate, settled};
-use super::perform::{arithmetic, count, not_implemented};
+use super::perform::{arithmetic, compared, count, not_implemented};
 use super::{exceptions, reduce, types};
 
 const NO_NAMES: Object = ptr::null_mut();
 
 pub(super) unsafe extern "C" fn unary<const OP: u8>(slf: Object) -> Object {
     // SAFETY: called by the interpreter as a slot of a proxy.
-    unsafe { operate(slf, Op(OP), &[], NO_NAMES) }
+    unsafe {
+        let shown = match Op(OP) {
+            Op::REPR => directly(slf, |target| ffi::PyObject_Repr(target)),
+            Op::STR => directly(slf, |target| ffi::PyObject_Str(target)),
+            _ => None,
+        };
+        match shown {
+            Some(text) => text,
+            None => operate(slf, Op(OP), &[], NO_NAMES),
+        }
+    }
 }
 
 pub(super) unsafe extern "C" fn with_one<const OP: u8>(slf: Object, other: Object) -> Object {
     // SAFETY: called by the interpreter as a slot of a proxy.
-    unsafe { operate(slf, Op(OP), &[other], NO_NAMES) }
+    unsafe {
+        if OP == Op::GETITEM.0
+            && let Some(item) = directly(slf, |target| get_item(target, other, slf))
+        {
+            return item;
+        }
+        operate(slf, Op(OP), &[other], NO_NAMES)
+    }
+}
+
+/// `target[key]`; a result that is `target` is the proxy.
+unsafe fn get_item(target: Object, key: Object, proxy: Object) -> Object {
+    // SAFETY: callers are attached, with live objects; the result is owned here.
+    unsafe {
+        let item = ffi::PyObject_GetItem(target, key);
+        if item == target {
+            ffi::Py_DECREF(item);
+            return ffi::Py_NewRef(proxy);
+        }
+        item
+    }
 }
 
 pub(super) unsafe extern "C" fn binary<const OP: u8, const REFLECTED: u8>(
@@ -80,7 +111,7 @@ unsafe fn operator(left: Object, right: Object, op: Op, reflected: Op, more: &[O
             ffi::Py_DECREF(result);
             ask_right = false;
         }
-        if mine.is_some_and(|side| side.has(op)) {
+        if mine.is_some_and(|side| side.has(op) && !concatenates(side.declared, op)) {
             let result = operate(left, op, &[right], NO_NAMES);
             if result != ffi::Py_NotImplemented() {
                 return result;
@@ -92,6 +123,21 @@ unsafe fn operator(left: Object, right: Object, op: Op, reflected: Op, more: &[O
         }
         not_implemented()
     }
+}
+
+/// Whether objects of a type have `+` or `*` as sequences only: then the interpreter asks the number
+/// on the right first, and comes back to the sequence by another slot.
+///
+/// # Safety
+/// Attached, with a live type.
+unsafe fn concatenates(class: Object, op: Op) -> bool {
+    let slot = match op {
+        Op::ADD => ffi::Py_nb_add,
+        Op::MUL => ffi::Py_nb_multiply,
+        _ => return false,
+    };
+    // SAFETY: as the caller says.
+    unsafe { ffi::PyType_GetSlot(class.cast(), slot).is_null() }
 }
 
 /// The operator on what deferred proxies turned out to be.
@@ -180,12 +226,24 @@ pub(super) unsafe extern "C" fn compare(slf: Object, other: Object, how: c_int) 
         _ => Op::GE,
     };
     // SAFETY: called by the interpreter as a slot of a proxy.
-    unsafe { operate(slf, op, &[other], NO_NAMES) }
+    unsafe {
+        match directly(slf, |target| compared(target, other, how)) {
+            Some(result) if Payload::delegate_of(slf) != Some(result) => result,
+            Some(result) => {
+                ffi::Py_DECREF(result);
+                ffi::Py_NewRef(slf)
+            }
+            None => operate(slf, op, &[other], NO_NAMES),
+        }
+    }
 }
 
 pub(super) unsafe extern "C" fn length(slf: Object) -> ffi::Py_ssize_t {
     // SAFETY: called by the interpreter as a slot of a proxy; results are owned here.
     unsafe {
+        if let Some(length) = directly(slf, |target| ffi::PyObject_Size(target)) {
+            return length;
+        }
         let result = operate(slf, Op::LEN, &[], NO_NAMES);
         if result.is_null() {
             return -1;
@@ -239,6 +297,9 @@ unsafe fn saved_error(any: bool) -> (Object, Object) {
 pub(super) unsafe extern "C" fn hash(slf: Object) -> ffi::Py_hash_t {
     // SAFETY: called by the interpreter as a slot of a proxy; the result is owned here.
     unsafe {
+        if let Some(hash) = directly(slf, |target| ffi::PyObject_Hash(target)) {
+            return hash;
+        }
         let result = operate(slf, Op::HASH, &[], NO_NAMES);
         if result.is_null() {
             return -1;
@@ -269,6 +330,9 @@ pub(super) unsafe extern "C" fn hash(slf: Object) -> ffi::Py_hash_t {
 pub(super) unsafe extern "C" fn truth(slf: Object) -> c_int {
     // SAFETY: called by the interpreter as a slot of a proxy; the result is owned here.
     unsafe {
+        if let Some(answer) = directly(slf, |target| ffi::PyObject_IsTrue(target)) {
+            return answer;
+        }
         let result = operate(slf, Op::BOOL, &[], NO_NAMES);
         if result.is_null() {
             return -1;
@@ -291,6 +355,9 @@ pub(super) unsafe extern "C" fn truth(slf: Object) -> c_int {
 pub(super) unsafe extern "C" fn contains(slf: Object, item: Object) -> c_int {
     // SAFETY: called by the interpreter as a slot of a proxy; the result is owned here.
     unsafe {
+        if let Some(answer) = directly(slf, |target| ffi::PySequence_Contains(target, item)) {
+            return answer;
+        }
         let result = operate(slf, Op::CONTAINS, &[item], NO_NAMES);
         if result.is_null() {
             return -1;
@@ -303,7 +370,27 @@ pub(super) unsafe extern "C" fn contains(slf: Object, item: Object) -> c_int {
 
 pub(super) unsafe extern "C" fn item_at(slf: Object, index: ffi::Py_ssize_t) -> Object {
     // SAFETY: called by the interpreter as a slot of a proxy.
-    unsafe { with_index(index, |index| operate(slf, Op::GETITEM, &[index], NO_NAMES)) }
+    unsafe {
+        with_index(sequence_index(slf, index), |index| {
+            operate(slf, Op::GETITEM, &[index], NO_NAMES)
+        })
+    }
+}
+
+/// The index to ask the real object for. A sequence without a mapping's subscript (a deque) is asked
+/// after the interpreter has added the length to a negative index: what is negative still is out of
+/// range, and must not have the length added once more.
+///
+/// # Safety
+/// Attached; `slf` is a live proxy.
+unsafe fn sequence_index(slf: Object, index: ffi::Py_ssize_t) -> ffi::Py_ssize_t {
+    // SAFETY: as the caller says.
+    let subscript = unsafe { ffi::PyType_GetSlot(ffi::Py_TYPE(slf), ffi::Py_mp_subscript) };
+    if index < 0 && subscript.is_null() {
+        ffi::PY_SSIZE_T_MIN / 2
+    } else {
+        index
+    }
 }
 
 pub(super) unsafe extern "C" fn assign_item_at(
@@ -313,7 +400,7 @@ pub(super) unsafe extern "C" fn assign_item_at(
 ) -> c_int {
     // SAFETY: called by the interpreter as a slot of a proxy; a null value means deletion.
     unsafe {
-        status(with_index(index, |index| {
+        status(with_index(sequence_index(slf, index), |index| {
             if value.is_null() {
                 operate(slf, Op::DELITEM, &[index], NO_NAMES)
             } else {
@@ -326,6 +413,16 @@ pub(super) unsafe extern "C" fn assign_item_at(
 pub(super) unsafe extern "C" fn assign_item(slf: Object, key: Object, value: Object) -> c_int {
     // SAFETY: called by the interpreter as a slot of a proxy; a null value means deletion.
     unsafe {
+        let assigned = directly(slf, |target| {
+            if value.is_null() {
+                ffi::PyObject_DelItem(target, key)
+            } else {
+                ffi::PyObject_SetItem(target, key, value)
+            }
+        });
+        if let Some(status) = assigned {
+            return status;
+        }
         status(if value.is_null() {
             operate(slf, Op::DELITEM, &[key], NO_NAMES)
         } else {
@@ -354,7 +451,9 @@ unsafe fn status(result: Object) -> c_int {
 unsafe fn is_name(name: Object, wanted: &std::ffi::CStr) -> bool {
     // SAFETY: as the caller says; a str is checked for before it is compared.
     unsafe {
+        // The length tells most names apart without a call.
         ffi::PyUnicode_Check(name) != 0
+            && ffi::PyUnicode_GET_LENGTH(name) == wanted.count_bytes().cast_signed()
             && ffi::PyUnicode_CompareWithASCIIString(name, wanted.as_ptr()) == 0
     }
 }

@@ -220,6 +220,11 @@ pub(super) const LOCAL: &[(&str, &str)] = &[
         "with_traceback",
         "of an exception: sets the proxy's own traceback, and returns the proxy",
     ),
+    (
+        "split",
+        "of an exception group: takes the proxy apart, whose parts are made by `derive`, which is forwarded",
+    ),
+    ("subgroup", "of an exception group: as `split`"),
 ];
 
 // ------------------------------------------------------------------ names

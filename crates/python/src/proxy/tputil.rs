@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use super::object::{Keywords, Native, as_proxy, dict, new_proxy};
 use super::perform::perform;
 use super::table::opname;
+use super::{bypass, delegation};
 
 /// An object that is `type` in every respect but its behaviour: each operation on it calls
 /// `controller(opname, *args, **kwargs)`.
@@ -30,6 +31,9 @@ pub(crate) fn tproxy<'py>(
 pub(crate) fn get_tproxy_controller<'py>(obj: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let proxy = as_proxy(obj)?;
     let controller = proxy.controller()?;
+    if proxy.is_native(&delegation::DELEGATE) {
+        return delegation::function(obj.py());
+    }
     if proxy.is_native(&TPUTIL) {
         let controller = controller.cast::<Delegation>().ok()?;
         return Some(controller.get().controller.bind(obj.py()).clone());
@@ -77,6 +81,7 @@ static TPUTIL: Native = Native {
     operate,
     dropped,
     resolve,
+    attributes: false,
 };
 
 /// A proxy whose operations call `controller` with one `ProxyOperation`. `type` defaults to the type
@@ -132,6 +137,16 @@ pub(crate) fn make_proxy<'py>(
             ));
         }
     };
+    if let Some(obj) = &obj
+        && delegation::function(py).is_some_and(|function| function.is(&controller))
+    {
+        return new_proxy(
+            py,
+            &declared,
+            obj.clone().unbind(),
+            Some(&delegation::DELEGATE),
+        );
+    }
     let delegation = Delegation {
         controller: controller.unbind(),
         obj: obj.map(Bound::unbind),
@@ -156,6 +171,7 @@ fn operate<'py>(
     args: &[Bound<'py, PyAny>],
     keywords: &Keywords<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let around = bypass::taken(proxy.as_ptr(), op).then_some(op);
     let delegation = controller.cast::<Delegation>().map_err(|_| broken())?.get();
     // SAFETY: the name lives for ever.
     let opname = unsafe { Bound::from_borrowed_ptr(py, opname(op)) }.cast_into::<PyString>()?;
@@ -169,6 +185,7 @@ fn operate<'py>(
             Some(dict(py, keywords)?.unbind())
         },
         obj: delegation.obj.as_ref().map(|obj| obj.clone_ref(py)),
+        around,
     };
     let result = delegation
         .controller
@@ -205,6 +222,8 @@ pub(crate) struct ProxyOperation {
     /// Made when first looked at: most operations have none.
     kwargs: Option<Py<PyDict>>,
     obj: Option<Py<PyAny>>,
+    /// The operation, if it goes around the methods of the object's class.
+    around: Option<Op>,
 }
 
 #[pymethods]
@@ -234,10 +253,10 @@ impl ProxyOperation {
 
     /// Performs the operation on the underlying object. A result that is this object comes back as
     /// the proxy. `TypeError` if the proxy has no underlying object.
-    fn delegate<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn delegate<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         // Nothing stays borrowed while other code runs, which may look at the operation again.
-        let (proxy, opname, args, kwargs, obj) = {
+        let (proxy, opname, args, kwargs, obj, around) = {
             let this = slf.borrow();
             let Some(obj) = this.obj.as_ref().map(|obj| obj.bind(py).clone()) else {
                 return Err(PyTypeError::new_err(
@@ -250,6 +269,7 @@ impl ProxyOperation {
                 this.args.bind(py).clone(),
                 this.kwargs.as_ref().map(|kwargs| kwargs.bind(py).clone()),
                 obj,
+                this.around,
             )
         };
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
@@ -261,7 +281,11 @@ impl ProxyOperation {
                     let first: *const *mut ffi::PyObject =
                         (&raw const (*args.as_ptr().cast::<ffi::PyTupleObject>()).ob_item).cast();
                     let values = std::slice::from_raw_parts(first, len);
-                    let result = perform(obj.as_ptr(), op, values, std::ptr::null_mut());
+                    let result = if around == Some(op) {
+                        bypass::perform_around(obj.as_ptr(), op, values)
+                    } else {
+                        perform(obj.as_ptr(), op, values, std::ptr::null_mut())
+                    };
                     Bound::from_owned_ptr_or_err(py, result)?
                 }
             }

@@ -9,9 +9,15 @@ use objspace_proto::{FetchKind, ImportId, Kind, Op, OutgoingTarget};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::{PySlice, PyString, PyType};
 
+use super::awaitable;
+use super::buffer;
+use super::chain;
 use super::class::{self, statics};
+use super::contents::{self, Part};
+use super::dict_view;
+use super::operand::{builtin_hash, native_method, operand, reflected};
 use crate::proxy::{self, Native, ProxyRef};
 use crate::session::connection::Connection;
 
@@ -22,6 +28,9 @@ pub(crate) struct Remote {
     import: ImportId,
     kind: Kind,
     iterated: Mutex<Option<Iterated>>,
+    merge: Mutex<Option<dict_view::Merge>>,
+    driver: awaitable::Driver,
+    buffers: buffer::Kept,
 }
 
 /// The last snapshot that was iterated over: C code that turns an iterable into a list asks for its
@@ -39,12 +48,15 @@ impl Remote {
             import,
             kind,
             iterated: Mutex::new(None),
+            merge: Mutex::new(None),
+            driver: awaitable::Driver::default(),
+            buffers: buffer::Kept::default(),
         }
     }
 
     /// Iterates over one snapshot, and remembers it for the hint of its length.
-    fn iterate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let contents = snapshot(py, self)?;
+    pub(crate) fn iterate<'py>(&self, py: Python<'py>, part: Part) -> PyResult<Bound<'py, PyAny>> {
+        let contents = contents::fetch(py, self, part)?;
         let iterator = contents.try_iter()?.into_any();
         // SAFETY: attached.
         let position = unsafe { objspace_interp::position() };
@@ -59,7 +71,7 @@ impl Remote {
     }
 
     /// The length of the snapshot that the caller iterates over in this very instruction.
-    fn hint(&self) -> Option<usize> {
+    pub(crate) fn hint(&self) -> Option<usize> {
         let iterated = lock(&self.iterated).take()?;
         // SAFETY: attached.
         let same = iterated.position == unsafe { objspace_interp::position() };
@@ -67,6 +79,32 @@ impl Remote {
         // holds the iterator too: the C code that has just asked for it.
         let shared = unsafe { ffi::Py_REFCNT(iterated.iterator.as_ptr()) } > 1;
         (same && shared).then_some(iterated.length)
+    }
+
+    /// C code is about to ask for each item of this dict.
+    pub(crate) fn begin_merge(&self, merge: Option<dict_view::Merge>) {
+        let old = std::mem::replace(&mut *lock(&self.merge), merge);
+        drop(old);
+    }
+
+    /// The item that a merge under way asks for.
+    fn merged<'py>(&self, key: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        let merge = lock(&self.merge).take()?;
+        let (value, rest) = merge.take(key)?;
+        self.begin_merge(rest);
+        Some(value.into_bound(key.py()))
+    }
+
+    pub(crate) fn driver(&self) -> &awaitable::Driver {
+        &self.driver
+    }
+
+    pub(crate) fn buffers(&self) -> &buffer::Kept {
+        &self.buffers
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
@@ -112,11 +150,13 @@ static REMOTE: Native = Native {
     operate,
     dropped,
     resolve: never_deferred,
+    attributes: false,
 };
 static DEFERRED: Native = Native {
     operate: operate_deferred,
     dropped: dropped_deferred,
     resolve: resolve_deferred,
+    attributes: false,
 };
 
 /// The remote reference behind a proxy, if it is the proxy of a remote object. A deferred attribute
@@ -125,11 +165,14 @@ pub(crate) fn remote_of<'py>(
     proxy: &ProxyRef<'py>,
     py: Python<'py>,
 ) -> PyResult<Option<Bound<'py, Remote>>> {
-    if proxy.is_native(&DEFERRED) {
+    if proxy.is_native(&DEFERRED) || chain::is_chain(proxy) {
         let resolved = proxy.resolved(py)?;
         return Ok(proxy::as_proxy(&resolved).and_then(|inner| remote_controller(&inner)));
     }
-    Ok(remote_controller(proxy))
+    if let Some(remote) = remote_controller(proxy) {
+        return Ok(Some(remote));
+    }
+    dict_view::remote_of(proxy, proxy.object())
 }
 
 fn remote_controller<'py>(proxy: &ProxyRef<'py>) -> Option<Bound<'py, Remote>> {
@@ -229,17 +272,38 @@ fn operate<'py>(
                 return getattr(py, proxy, remote, name);
             }
         }
-        Op::ITER if is_container(remote.kind) => return remote.iterate(py),
-        Op::LEN if is_container(remote.kind) => {
+        Op::ITER if is_iterator(remote.kind) => return Ok(proxy.clone()),
+        Op::ITER => {
+            if let Some(part) = contents::whole(proxy, remote, "__iter__")? {
+                return remote.iterate(py, part);
+            }
+        }
+        Op::LEN => {
             if let Some(length) = remote.hint() {
                 return Ok(length.into_pyobject(py)?.into_any());
             }
         }
-        Op::ITER if is_iterator(remote.kind) => return Ok(proxy.clone()),
-        Op::REVERSED if is_container(remote.kind) => {
-            return py
-                .import("builtins")?
-                .call_method1("reversed", (snapshot(py, remote)?,));
+        Op::REVERSED => {
+            if let Some(part) = contents::whole(proxy, remote, "__reversed__")? {
+                let contents = contents::fetch(py, remote, part)?;
+                return py.import("builtins")?.call_method1("reversed", (contents,));
+            }
+        }
+        Op::BUFFER => return buffer::fetch(py, remote, buffer::flags_of(args)?),
+        Op::AWAIT | Op::AITER | Op::ANEXT | Op::AENTER | Op::AEXIT => {
+            if let Some(answer) = awaitable::operate(proxy, remote, op, args)? {
+                return Ok(answer);
+            }
+        }
+        Op::GETITEM => {
+            if let [key] = args {
+                if let Some(item) = remote.merged(key) {
+                    return Ok(item);
+                }
+                if key.cast_exact::<PySlice>().is_ok() && contents::slices_here(proxy, remote)? {
+                    return contents::fetch_slice(py, remote, key);
+                }
+            }
         }
         Op::EQ | Op::NE | Op::LT | Op::LE | Op::GT | Op::GE => {
             return compare(py, proxy, remote, op, args, keywords);
@@ -247,20 +311,62 @@ fn operate<'py>(
         Op::HASH if remote.kind == Kind::INSTANCE && default_special(proxy, "__hash__")? => {
             return identity_hash(proxy);
         }
-        Op::ADD | Op::MUL | Op::AND | Op::OR | Op::SUB | Op::XOR if is_container(remote.kind) => {
+        Op::HASH => {
+            if let Some(proxy_ref) = proxy::as_proxy(proxy)
+                && let Some(hash) = builtin_hash(proxy, &proxy_ref.declared(py)?)?
+            {
+                return Ok(hash.into_pyobject(py)?.into_any());
+            }
+        }
+        Op::ADD
+        | Op::MUL
+        | Op::AND
+        | Op::OR
+        | Op::SUB
+        | Op::XOR
+        | Op::RMUL
+        | Op::RAND
+        | Op::ROR
+        | Op::RSUB
+        | Op::RXOR
+            if is_container(remote.kind) =>
+        {
             // A new container, made of all the contents: it is made here, of one snapshot.
             if let ([other], Some(name)) = (args, op.name()) {
                 let contents = snapshot(py, remote)?;
                 return contents
                     .get_type()
-                    .call_method1(name, (&contents, materialised(other)?));
+                    .call_method1(name, (&contents, operand(other)?));
             }
         }
         _ => {}
     }
-    remote
-        .connection
-        .call(py, remote.target(), op, args, keywords)
+    let (connection, target) = (&remote.connection, remote.target());
+    if may_promise(op) {
+        connection.operate(py, target, op, args, keywords)
+    } else {
+        connection.call(py, target, op, args, keywords)
+    }
+}
+
+/// Operations whose result may be any object, or is not looked at: in a `pipeline()` block they do
+/// not wait. (An operation in place gives the proxy itself, which is to stay what it is.)
+fn may_promise(op: Op) -> bool {
+    matches!(
+        op,
+        Op::GETATTR
+            | Op::SETATTR
+            | Op::DELATTR
+            | Op::CALL
+            | Op::CALL_METHOD
+            | Op::GETITEM
+            | Op::SETITEM
+            | Op::DELITEM
+            | Op::NEG
+            | Op::POS
+            | Op::ABS
+            | Op::INVERT
+    ) || (Op::ADD..=Op::ROR).contains(&op)
 }
 
 /// `proxy.name`: deferred if the caller's next instructions call it at once.
@@ -273,8 +379,16 @@ fn getattr<'py>(
     if let Some(fact) = class_fact(py, proxy, remote, name)? {
         return Ok(fact);
     }
+    if let Some(method) = awaitable::attribute(proxy, remote, name)? {
+        return Ok(method);
+    }
+    if let Some(begun) = chain::begin(proxy, &remote.connection, remote.target(), name)? {
+        return Ok(begun);
+    }
+    let makes_view =
+        dict_view::part_of(name.to_str()?).is_some() && contents::is_plain_dict(proxy, remote)?;
     // SAFETY: attached, with the very arguments of the attribute slot that is being called.
-    if unsafe { lookahead::method_call_position(proxy.as_ptr(), name.as_ptr()) } {
+    if makes_view || unsafe { lookahead::method_call_position(proxy.as_ptr(), name.as_ptr()) } {
         let deferred = Deferred {
             object: proxy.clone().unbind(),
             name: name.clone().unbind(),
@@ -283,7 +397,7 @@ fn getattr<'py>(
         return proxy::new_deferred(py, controller, &DEFERRED)
             .map(|deferred| deferred.into_bound(py));
     }
-    remote.connection.call(
+    remote.connection.operate(
         py,
         remote.target(),
         Op::GETATTR,
@@ -317,18 +431,6 @@ pub(crate) fn snapshot<'py>(py: Python<'py>, remote: &Remote) -> PyResult<Bound<
         .fetch(py, remote.target(), FetchKind::CONTENTS, &[], &[])
 }
 
-/// `other`, or its contents if it is itself a remote container.
-fn materialised<'py>(other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = other.py();
-    if let Some(proxy) = proxy::as_proxy(other)
-        && let Some(remote) = remote_of(&proxy, py)?
-        && is_container(remote.get().kind)
-    {
-        return snapshot(py, remote.get());
-    }
-    Ok(other.clone())
-}
-
 /// Comparisons: of containers over one snapshot, of plain objects by identity, else over there.
 fn compare<'py>(
     py: Python<'py>,
@@ -356,16 +458,44 @@ fn compare<'py>(
             there.is_some_and(|other| Arc::ptr_eq(&other.get().connection, &remote.connection));
         if !both_there {
             let contents = snapshot(py, remote)?;
-            return contents
+            let other = operand(other)?;
+            let answer = contents
                 .get_type()
-                .call_method1(name, (&contents, materialised(other)?));
+                .call_method1(name, (&contents, &other))?;
+            // A view of a dict knows sets, and a set does not know views.
+            if answer.is(py.NotImplemented())
+                && let Some(name) = swapped(op)
+                && let Some(method) = native_method(&other, name)?
+            {
+                return method.call1((other, contents));
+            }
+            return Ok(answer);
         }
     } else if default_special(proxy, name)? {
         return Ok(py.NotImplemented().into_bound(py));
     }
-    remote
+    let answer = remote
         .connection
-        .call(py, remote.target(), op, args, keywords)
+        .call(py, remote.target(), op, args, keywords)?;
+    if answer.is(py.NotImplemented())
+        && let Some(name) = swapped(op)
+        && let Some(answer) = reflected(proxy, name, other)?
+    {
+        return Ok(answer);
+    }
+    Ok(answer)
+}
+
+/// The comparison that says the same with the operands exchanged.
+fn swapped(op: Op) -> Option<&'static str> {
+    match op {
+        Op::EQ | Op::NE => op.name(),
+        Op::LT => Op::GT.name(),
+        Op::LE => Op::GE.name(),
+        Op::GT => Op::LT.name(),
+        Op::GE => Op::LE.name(),
+        _ => None,
+    }
 }
 
 /// Whether the class of `proxy` leaves a special method to `object`.
@@ -437,13 +567,21 @@ fn operate_deferred<'py>(
         ));
     }
     let (deferred, remote) = deferred_parts(controller)?;
+    if args.is_empty()
+        && keywords.is_empty()
+        && let Some(part) = dict_view::part_of(deferred.name.bind(py).to_str()?)
+        && contents::is_plain_dict(deferred.object.bind(py), remote.get())?
+        && let Some(view) = dict_view::new(deferred.object.bind(py), &remote, part)?
+    {
+        return Ok(view);
+    }
     let remote = remote.get();
     let mut all = Vec::with_capacity(args.len() + 1);
     all.push(deferred.name.bind(py).clone().into_any());
     all.extend_from_slice(args);
     remote
         .connection
-        .call(py, remote.target(), Op::CALL_METHOD, &all, keywords)
+        .operate(py, remote.target(), Op::CALL_METHOD, &all, keywords)
 }
 
 fn resolve_deferred<'py>(

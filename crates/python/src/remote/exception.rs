@@ -22,11 +22,11 @@ use pyo3::exceptions::{
     PyUnicodeDecodeError, PyUnicodeEncodeError, PyUnicodeTranslateError, PyValueError,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTraceback, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTraceback, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
 
 use super::class::{is_remote, statics};
-use super::traceback;
+use super::traceback::{self, Shown};
 
 /// Positions in a node.
 pub(crate) mod node {
@@ -63,8 +63,8 @@ pub(crate) mod node {
 /// How much of an exception is told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
-    /// Leave out what lets the reader look into this process (see [`traceback::describe`]).
-    pub(crate) redact: bool,
+    /// What lets the reader look into this process, and what does not.
+    pub(crate) shown: Shown,
     /// How many exceptions of a web of causes, contexts and members are described; the rest is cut.
     pub(crate) limit: usize,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            redact: false,
+            shown: Shown::Full,
             limit: 128,
         }
     }
@@ -309,27 +309,32 @@ fn describe_one<'py>(
         attributes.push((name, value));
     }
     attributes.extend(slots(exception, &class)?);
+    if !options.shown.is_full() {
+        attributes.retain(|(name, _)| {
+            name.cast::<PyString>()
+                .is_ok_and(|name| !name.to_string_lossy().starts_with('_'))
+        });
+    }
 
     let mut fields = Vec::new();
     for (kind, name) in builtin_fields(exception) {
-        if let Some(value) = field(kind.bind(py), exception, name)? {
+        // The object that has no such attribute may be one that the peer was never given.
+        let withheld = name == "obj" && !options.shown.is_full();
+        if !withheld && let Some(value) = field(kind.bind(py), exception, name)? {
             fields.push((name, value));
         }
     }
 
     // The error as raised is what `__cause__` and `__context__` of C say, not what a property does.
     let error = PyErr::from_value(exception.clone().into_any());
-    let cause = web.link(
-        error
-            .cause(py)
-            .map(|cause| cause.into_value(py).into_bound(py)),
-    );
-    let context = web.link(
-        error
-            .context(py)
-            .map(|context| context.into_value(py).into_bound(py)),
-    );
-    let entries = traceback::describe(py, error.traceback(py).as_ref(), options.redact)?;
+    let told = |linked: Option<PyErr>| {
+        linked
+            .filter(|_| options.shown != Shown::Nothing)
+            .map(|linked| linked.into_value(py).into_bound(py))
+    };
+    let cause = web.link(told(error.cause(py)));
+    let context = web.link(told(error.context(py)));
+    let entries = traceback::describe(py, error.traceback(py).as_ref(), options.shown)?;
 
     let (text, representation) = texts(exception, &class)?;
 
@@ -563,10 +568,15 @@ impl<'py> Built<'py> {
         node: &Bound<'py, PyTuple>,
     ) -> PyResult<()> {
         let py = node.py();
+        if exception.is_instance_of::<PyStopIteration>() {
+            // Made without `__init__`, it has no value at all, which the interpreter does not expect.
+            set_value(exception, &py.None().into_bound(py))?;
+        }
         for item in node.get_item(node::FIELDS)?.cast_into::<PyTuple>()? {
             let (name, value): (String, Bound<'py, PyAny>) = item.extract()?;
             for (class, known) in builtin_fields(exception) {
                 if known == name
+                    && is_sound(exception, &name, &value)
                     && let Some(descriptor) = class.bind(py).getattr_opt(known)?
                 {
                     descriptor.call_method1(intern!(py, "__set__"), (exception, &value))?;
@@ -644,6 +654,32 @@ impl<'py> Built<'py> {
         // After the cause, which sets it.
         write("__suppress_context__", &node.get_item(node::SUPPRESS)?)?;
         set_traceback(exception, traceback::build(py, &entries, access, label)?)
+    }
+}
+
+fn set_value(exception: &Bound<'_, PyBaseException>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = exception.py();
+    PyStopIteration::type_object(py)
+        .getattr(intern!(py, "value"))?
+        .call_method1(intern!(py, "__set__"), (exception, value))
+        .map(drop)
+}
+
+/// Whether a field may have that value. `str()` of a `UnicodeError` trusts that its object is of the
+/// right type and its start not negative, which its constructor has checked and assignment does not.
+fn is_sound(exception: &Bound<'_, PyBaseException>, name: &str, value: &Bound<'_, PyAny>) -> bool {
+    let decoding = exception.is_instance_of::<PyUnicodeDecodeError>();
+    if !decoding
+        && !exception.is_instance_of::<PyUnicodeEncodeError>()
+        && !exception.is_instance_of::<PyUnicodeTranslateError>()
+    {
+        return true;
+    }
+    match name {
+        "object" if decoding => value.is_exact_instance_of::<PyBytes>(),
+        "object" => value.is_exact_instance_of::<PyString>(),
+        "start" | "end" => value.extract::<isize>().map_or(true, |index| index >= 0),
+        _ => true,
     }
 }
 

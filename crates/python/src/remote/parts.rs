@@ -13,12 +13,19 @@ pub(crate) mod _parts {
     #[pymodule_export]
     use crate::remote::traceback::RemoteLocals;
 
+    /// Puts in, or takes out, a frame evaluation hook that hands on; how many frames it has seen.
+    #[pyfunction]
+    fn foreign_hook(on: bool) -> usize {
+        // SAFETY: attached, as every function of an extension.
+        unsafe { objspace_interp::chain::foreign_hook(on) }
+    }
+
     #[pyfunction]
     fn describe_class<'py>(
         py: Python<'py>,
         class: &Bound<'py, PyType>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        class::describe(py, class)
+        class::describe(py, class, false)
     }
 
     #[pyfunction]
@@ -56,6 +63,14 @@ pub(crate) mod _parts {
         class::fact(class, name)
     }
 
+    fn shown(redact: bool) -> traceback::Shown {
+        if redact {
+            traceback::Shown::Redacted
+        } else {
+            traceback::Shown::Full
+        }
+    }
+
     #[pyfunction]
     #[pyo3(signature = (exception, redact=false, limit=128))]
     fn describe_exception<'py>(
@@ -64,7 +79,8 @@ pub(crate) mod _parts {
         redact: bool,
         limit: usize,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        exception::describe(py, exception, exception::Options { redact, limit })
+        let shown = shown(redact);
+        exception::describe(py, exception, exception::Options { shown, limit })
     }
 
     #[pyfunction]
@@ -90,7 +106,7 @@ pub(crate) mod _parts {
         traceback: Option<Bound<'py, PyTraceback>>,
         redact: bool,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        traceback::describe(py, traceback.as_ref(), redact)
+        traceback::describe(py, traceback.as_ref(), shown(redact))
     }
 
     #[pyfunction]

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
+use super::chain;
 use crate::session::connection::Connection;
 use crate::session::errors::ObjectNotFound;
 
@@ -30,10 +31,13 @@ impl RemoteView {
 #[pymethods]
 impl RemoteView {
     fn __getattr__<'py>(
-        &self,
-        py: Python<'py>,
+        this: &Bound<'py, Self>,
         name: Bound<'py, PyString>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, connection) = (this.py(), &this.get().connection);
+        if let Some(begun) = chain::begin(this.as_any(), connection, OutgoingTarget::Root, &name)? {
+            return Ok(begun);
+        }
         let text = name.to_string();
         // Python itself asks for such names (copy, pickle, inspect): nobody exports them.
         if text.starts_with("__") && text.ends_with("__") {
@@ -41,8 +45,8 @@ impl RemoteView {
                 "a RemoteView has no {text}"
             )));
         }
-        self.connection
-            .call(
+        connection
+            .operate(
                 py,
                 OutgoingTarget::Root,
                 Op::GETITEM,

@@ -2,7 +2,10 @@
 //! peer may do, and the classes that both sides have told each other.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 use objspace_proto::{
     AnswerId, AnswerValue, CallFlags, ExportId, FetchKind, Import, ImportId, Op, Outcome,
@@ -13,12 +16,17 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
+use super::deadline;
 use super::errors;
-use super::link::{Answer, Link, State};
+use super::link::{Answer, Held, Link, State, Wait};
+use super::pipeline::{self, Pipeline};
 use super::policy::Policy;
+use super::reception::Host;
 use super::{serve, threads};
+use crate::convert::capability::Place;
+use crate::convert::declared;
 use crate::convert::decode::Reader;
-use crate::convert::encode::Writer;
+use crate::convert::encode::{Prepared, Writer};
 use crate::remote::class;
 use crate::remote::class_access::ClassAccess;
 
@@ -29,6 +37,15 @@ pub(crate) struct Connection {
     names: Py<PyAny>,
     classes: Mutex<Classes>,
     label: String,
+    declared: declared::Classes,
+    /// The server whose client the peer is.
+    host: Option<Host>,
+    /// The peer debugs this process: nothing is refused to it.
+    debugging: AtomicBool,
+    /// The server is closing: calls that run may finish, new ones are refused.
+    turned_away: AtomicBool,
+    /// The event loop that performs what the peer awaits, if one was chosen.
+    event_loop: OnceLock<Py<PyAny>>,
 }
 
 /// Classes of the peer that have a local twin.
@@ -36,8 +53,13 @@ pub(crate) struct Connection {
 struct Classes {
     by_import: HashMap<ImportId, Py<PyType>>,
     by_class: HashMap<usize, ImportId>,
-    /// Classes of this side whose shape is being written, so that a cycle ends.
-    describing: Vec<usize>,
+    /// Classes of the peer that a thread is making now.
+    making: HashMap<ImportId, ThreadId>,
+    /// Classes whose shape could not be built, and why.
+    refused: HashMap<ImportId, String>,
+    /// Classes of this side whose shape a thread is writing, so that a cycle ends. Another thread
+    /// writes it as well: it must not mention the class before its shape is sent.
+    describing: Vec<(usize, ThreadId)>,
 }
 
 fn label(peer: &str) -> String {
@@ -56,7 +78,12 @@ fn label(peer: &str) -> String {
 }
 
 impl Connection {
-    pub(crate) fn new(link: Arc<Link>, policy: Py<Policy>, names: Py<PyAny>) -> Arc<Self> {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        policy: Py<Policy>,
+        names: Py<PyAny>,
+        host: Option<Host>,
+    ) -> Arc<Self> {
         let label = label(&link.peer);
         Arc::new(Self {
             link,
@@ -64,10 +91,18 @@ impl Connection {
             names,
             classes: Mutex::default(),
             label,
+            declared: declared::Classes::default(),
+            host,
+            debugging: AtomicBool::new(false),
+            turned_away: AtomicBool::new(false),
+            event_loop: OnceLock::new(),
         })
     }
 
     pub(crate) fn policy(&self) -> &Policy {
+        if self.debugging.load(Ordering::Relaxed) {
+            return Policy::of_debuggers();
+        }
         self.policy.get()
     }
 
@@ -101,6 +136,55 @@ impl Connection {
         self.policy().check(target, op, name)
     }
 
+    /// The server whose client the peer is, if it is one.
+    pub(crate) fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
+    }
+
+    /// Gives the peer, which debugs this process, every right.
+    pub(crate) fn let_debug(&self) {
+        self.debugging.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses every further request of the peer that is not part of one that runs.
+    pub(crate) fn turn_away(&self) {
+        self.turned_away.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turns_away(&self) -> bool {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Lets `event_loop` perform what the peer awaits. The first choice stays.
+    pub(crate) fn choose_event_loop(&self, event_loop: &Bound<'_, PyAny>) {
+        let _ = self.event_loop.set(event_loop.clone().unbind());
+    }
+
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.event_loop.get().map(|chosen| chosen.bind(py).clone())
+    }
+
+    /// The classes that this side has declared for this session.
+    pub(crate) fn declared(&self) -> &declared::Classes {
+        &self.declared
+    }
+
+    /// Whether the peer's class of that name is known here by a twin already.
+    pub(crate) fn has_twin(&self, module: &str, qualname: &str) -> bool {
+        let py_names = |class: &Bound<'_, PyType>| declared::name_of(class).ok();
+        Python::attach(|py| {
+            let twins: Vec<_> = self
+                .classes()
+                .by_import
+                .values()
+                .map(|class| class.clone_ref(py))
+                .collect();
+            twins.iter().any(|class| {
+                py_names(class.bind(py)).is_some_and(|(m, q)| m == module && q == qualname)
+            })
+        })
+    }
+
     pub(crate) fn names(&self) -> &Py<PyAny> {
         &self.names
     }
@@ -121,6 +205,25 @@ impl Connection {
 
     // ------------------------------------------------------------------ asking the peer
 
+    /// Performs `op` on the peer's `target`: the result, or in a `pipeline()` block the promise of
+    /// it. For operations whose result may be any object.
+    pub(crate) fn operate<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        target: OutgoingTarget,
+        op: Op,
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(pipeline) = pipeline::current(py, self)? {
+            pipeline.get().make_room(py)?;
+            let target = pipeline::Target::Known(target);
+            return Pipeline::send(&pipeline, &target, op, positional, keywords)
+                .map(Bound::into_any);
+        }
+        self.call(py, target, op, positional, keywords)
+    }
+
     /// Performs `op` on the peer's `target` and waits for the result.
     pub(crate) fn call<'py>(
         self: &Arc<Self>,
@@ -130,13 +233,18 @@ impl Connection {
         positional: &[Bound<'py, PyAny>],
         keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut writer = Writer::new(self);
-        writer.arguments(positional, keywords)?;
-        let (payload, _alive) = writer.finish();
-        self.ask(py, |state, thread, parent| {
+        let (payload, _alive) = self.arguments(positional, keywords)?;
+        let asked = self.ask(py, |state, thread, parent| {
             state
                 .engine
                 .call(thread, parent, target, op, CallFlags::NONE, payload)
+        })?;
+        asked.ok_or_else(|| {
+            let name = positional.first().and_then(|name| name.cast().ok());
+            deadline::expired(
+                &self.words(py, target, &format!("{op:?}"), name),
+                self.peer(),
+            )
         })
     }
 
@@ -149,14 +257,74 @@ impl Connection {
         positional: &[Bound<'py, PyAny>],
         keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut writer = Writer::new(self);
-        writer.arguments(positional, keywords)?;
-        let (payload, _alive) = writer.finish();
-        self.ask(py, |state, thread, parent| {
+        let (payload, _alive) = self.arguments(positional, keywords)?;
+        let asked = self.ask(py, |state, thread, parent| {
             state.engine.fetch(thread, parent, target, what, payload)
+        })?;
+        asked.ok_or_else(|| {
+            let what = if what == FetchKind::PATH {
+                let path = positional.first().and_then(|path| path.extract().ok());
+                let path: Vec<String> = path.unwrap_or_default();
+                let call = positional
+                    .get(1)
+                    .is_some_and(|call| call.is_truthy().unwrap_or(false));
+                let verb = if call { "calling" } else { "reading" };
+                format!("{verb} '{}'", path.join("."))
+            } else {
+                format!("fetching {what:?}")
+            };
+            deadline::expired(&self.words(py, target, &what, None), self.peer())
         })
     }
 
+    fn arguments<'py>(
+        self: &Arc<Self>,
+        positional: &[Bound<'py, PyAny>],
+        keywords: &[(Bound<'py, PyString>, Bound<'py, PyAny>)],
+    ) -> PyResult<Prepared> {
+        loop {
+            let mut writer = Writer::new(self);
+            writer.arguments(positional, keywords)?;
+            if writer.promises_are_pending() {
+                return Ok(writer.finish());
+            }
+        }
+    }
+
+    /// What was asked of which object, for an error message.
+    fn words(
+        &self,
+        py: Python<'_>,
+        target: OutgoingTarget,
+        operation: &str,
+        name: Option<&Bound<'_, PyString>>,
+    ) -> String {
+        let operation = match name {
+            Some(name) => format!("{operation} '{}'", name.to_string_lossy()),
+            None => operation.to_owned(),
+        };
+        match target {
+            OutgoingTarget::Root => format!("{operation} of the exported names"),
+            OutgoingTarget::Import(id) => {
+                let proxy = self.link.state().engine.bound(id).map(|handle| {
+                    // SAFETY: an object that is bound in the table is alive: the first thing that
+                    // its destructor does is to unbind it, under the GIL, which this thread holds.
+                    unsafe { Bound::from_borrowed_ptr(py, handle as *mut ffi::PyObject) }
+                });
+                let class = proxy
+                    .and_then(|proxy| proxy.getattr("__class__").ok())
+                    .and_then(|class| class.cast_into::<PyType>().ok())
+                    .and_then(|class| class.name().ok());
+                match class {
+                    Some(class) => format!("{operation} of a '{class}' object"),
+                    None => format!("{operation} of an object"),
+                }
+            }
+            _ => format!("{operation} of a result"),
+        }
+    }
+
+    /// Sends a request and waits. `None`: the time was over first.
     fn ask<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
@@ -165,20 +333,20 @@ impl Connection {
             u64,
             Option<AnswerId>,
         ) -> Result<QuestionId, objspace_proto::Error>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let deadline = deadline::current(py)?;
+        if deadline.is_some_and(|until| until <= Instant::now()) {
+            return Ok(None);
+        }
         if self.link.inherited() {
             return Err(errors::forked(&self.link.peer));
         }
         let (thread, parent) = threads::context(&self.link);
         let wait = {
-            let mut state = self.link.state();
-            if let Some(end) = &state.end {
-                let error = errors::session_ended(&self.link.peer, end);
-                drop(state);
-                return Err(error);
-            }
+            let mut state = self.link.open_state()?;
+            state.engine.set_deadline(deadline.map(deadline::left));
             match send(&mut state, thread.0, parent) {
-                Ok(question) => Link::expect(&mut state, question),
+                Ok(question) => Link::expect(&mut state, question, deadline),
                 Err(error) => {
                     drop(state);
                     return Err(errors::protocol(&error));
@@ -186,21 +354,37 @@ impl Connection {
             }
         };
         self.link.flush(py)?;
-        let answer = self
-            .link
-            .wait_for(py, wait, |py, request| serve::serve(py, self, request))?;
-        self.result(py, answer)
+        if let Err(error) = pipeline::collect_open(py) {
+            self.link.cancel(wait);
+            return Err(error);
+        }
+        let answer = self.wait(py, wait, true)?;
+        answer.map(|answer| self.result(py, answer)).transpose()
     }
 
-    fn result<'py>(
+    /// Waits for a reply, running calls nested in it meanwhile. `counts`: as a round trip. `None`:
+    /// the time was over first.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        wait: Wait,
+        counts: bool,
+    ) -> PyResult<Option<Answer>> {
+        self.link.wait_for(py, wait, counts, |py, request| {
+            serve::serve(py, self, request);
+        })
+    }
+
+    /// What a reply says.
+    pub(crate) fn result<'py>(
         self: &Arc<Self>,
         py: Python<'py>,
         answer: Answer,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let value = Reader::read_one(self, py, answer.payload)?;
+        let value = Reader::read_one(self, py, answer.payload, Place::Reply)?;
         match answer.outcome {
             Outcome::Value => Ok(value),
-            _ => Err(PyErr::from_value(value)),
+            _ => Err(errors::in_context(py, value)),
         }
     }
 
@@ -208,9 +392,17 @@ impl Connection {
 
     /// Enters `value` in the table of exports, for one reference that is about to be sent.
     pub(crate) fn export(&self, value: &Bound<'_, PyAny>) -> PyResult<ExportId> {
-        let held = value.clone().unbind();
+        let held = Held::new(value.clone().unbind());
         let key = value.as_ptr() as u64;
-        let exported = self.link.state().engine.export(key, move || held);
+        let mut state = self.link.state();
+        if let Some(end) = state.end.clone() {
+            // Its table is empty for good: what was entered now would stay, and could hold whatever
+            // holds this session.
+            drop(state);
+            return Err(errors::session_ended(self.peer(), &end));
+        }
+        let exported = state.engine.export(key, move || held);
+        drop(state);
         exported.map_err(|error| errors::protocol(&error))
     }
 
@@ -244,7 +436,7 @@ impl Connection {
     /// Sends the shape of `class`, and of the classes that it is made of, unless the peer has it.
     pub(crate) fn send_shape(self: &Arc<Self>, class: &Bound<'_, PyType>) -> PyResult<ExportId> {
         let py = class.py();
-        let key = class.as_ptr() as usize;
+        let key = (class.as_ptr() as usize, std::thread::current().id());
         let id = self.export(class.as_any())?;
         let known = self.link.state().engine.shape_sent(id);
         if known || self.classes().describing.contains(&key) {
@@ -252,7 +444,8 @@ impl Connection {
             return Ok(id);
         }
         self.classes().describing.push(key);
-        let written = class::describe(py, class).and_then(|description| {
+        let redact = !self.policy().tracebacks().is_full();
+        let written = class::describe(py, class, redact).and_then(|description| {
             let mut writer = Writer::new(self);
             writer.value(description.as_any())?;
             Ok(writer.finish())
@@ -283,25 +476,104 @@ impl Connection {
         if let Some(class) = self.classes().by_import.get(&id) {
             return Ok(class.bind(py).clone());
         }
-        let shape = self.link.state().shapes.remove(&id);
+        if let Some(error) = self.classes().refused.get(&id) {
+            return Err(PyTypeError::new_err(format!(
+                "a class of {} has no counterpart here: {error}",
+                self.peer()
+            )));
+        }
+        let this_thread = std::thread::current().id();
+        let (shape, end) = {
+            let mut state = self.link.state();
+            (state.shapes.remove(&id), state.end.clone())
+        };
         let Some(shape) = shape else {
+            // Another thread that met the class first is making it.
+            let maker = self.classes().making.get(&id).copied();
+            if maker.is_some_and(|maker| maker != this_thread) {
+                return self.class_from_another_thread(py, id);
+            }
+            if let Some(class) = self.classes().by_import.get(&id) {
+                return Ok(class.bind(py).clone());
+            }
+            // A session that ends forgets the shapes that nobody has read.
+            if let Some(end) = end {
+                return Err(errors::session_ended(self.peer(), &end));
+            }
             return Err(PyTypeError::new_err(format!(
                 "{} refers to a class (number {}) that it has not described",
                 self.peer(),
                 id.slot()
             )));
         };
-        let description = Reader::read_one(self, py, shape)?.cast_into::<PyTuple>()?;
+        self.classes().making.insert(id, this_thread);
+        let built = self.build_class(py, id, shape);
+        let failure = built
+            .as_ref()
+            .err()
+            .filter(|error| !error.is_instance_of::<errors::ConnectionLost>(py))
+            .map(ToString::to_string);
+        let mut classes = self.classes();
+        classes.making.remove(&id);
+        if let Ok(class) = &built {
+            classes.by_class.insert(class.as_ptr() as usize, id);
+            classes.by_import.insert(id, class.clone().unbind());
+        } else if let Some(failure) = failure {
+            // The shape comes once: who meets the class again is told what was wrong with it.
+            classes.refused.insert(id, failure);
+        }
+        drop(classes);
+        built
+    }
+
+    /// Waits for the class that another thread is making.
+    fn class_from_another_thread<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        id: ImportId,
+    ) -> PyResult<Bound<'py, PyType>> {
+        while self.classes().making.contains_key(&id) {
+            threads::detach(py, || std::thread::sleep(Duration::from_micros(200)));
+            py.check_signals()?;
+        }
+        // If that failed, this says so in its own words.
+        self.class_of(py, id)
+    }
+
+    fn build_class<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        id: ImportId,
+        shape: Received,
+    ) -> PyResult<Bound<'py, PyType>> {
+        let description =
+            Reader::read_one(self, py, shape, Place::Shape)?.cast_into::<PyTuple>()?;
         let bases = description
             .get_item(class::shape::BASES)?
             .cast_into::<PyTuple>()?;
-        let access = Bound::new(py, ClassAccess::new(self, id))?;
-        let class = class::build(py, &description, &bases, access.as_any(), self.label())?;
-        let mut classes = self.classes();
-        classes.by_class.insert(class.as_ptr() as usize, id);
-        classes.by_import.insert(id, class.clone().unbind());
-        drop(classes);
-        Ok(class)
+        match self.adopted(py, &description)? {
+            Some(class) => Ok(class),
+            None => {
+                let access = Bound::new(py, ClassAccess::new(self, id))?;
+                class::build(py, &description, &bases, access.as_any(), self.label())
+            }
+        }
+    }
+
+    /// The class of this process that is declared to be the one that is described.
+    fn adopted<'py>(
+        &self,
+        py: Python<'py>,
+        description: &Bound<'py, PyTuple>,
+    ) -> PyResult<Option<Bound<'py, PyType>>> {
+        let module = description.get_item(class::shape::MODULE)?;
+        let qualname = description.get_item(class::shape::QUALNAME)?;
+        let (Ok(module), Ok(qualname)) = (module.extract::<String>(), qualname.extract::<String>())
+        else {
+            return Ok(None);
+        };
+        let found = self.declared.named(py, &module, &qualname);
+        Ok(found.map(|found| found.class))
     }
 
     /// The peer's id of a class that is the twin of one of its own.
@@ -327,12 +599,15 @@ impl Connection {
             unsafe { ffi::Py_INCREF(handle as *mut ffi::PyObject) };
             true
         };
-        let known = self
-            .link
-            .state()
-            .engine
-            .import(id, revive)
-            .map_err(|error| errors::protocol(&error))?;
+        let known = {
+            let mut state = self.link.state();
+            if let Some(end) = state.end.clone() {
+                drop(state);
+                return Err(errors::session_ended(self.peer(), &end));
+            }
+            state.engine.import(id, revive)
+        };
+        let known = known.map_err(|error| errors::protocol(&error))?;
         if let Import::Known(handle) = known {
             // SAFETY: `revive` took the reference that is handed over here.
             return Ok(unsafe { Bound::from_owned_ptr(py, handle as *mut ffi::PyObject) });
@@ -361,6 +636,12 @@ impl Connection {
         }
     }
 
+    /// Makes `proxy` the one that stands for `id` here.
+    pub(crate) fn rebind(&self, id: ImportId, proxy: &Bound<'_, PyAny>) {
+        // A session that was lost meanwhile has no tables: the proxy will say so.
+        let _ = self.link.state().engine.bind(id, proxy.as_ptr() as u64);
+    }
+
     /// A result that was kept for later calls of the peer.
     pub(crate) fn answered<'py>(
         &self,
@@ -372,8 +653,16 @@ impl Connection {
             let state = self.link.state();
             match state.engine.answer_value(question, ticket) {
                 Ok(AnswerValue::Done {
-                    value: Some(held), ..
+                    value: Some(held),
+                    outcome: Outcome::Value,
                 }) => Ok(held.clone_ref(py)),
+                Ok(AnswerValue::Done {
+                    value: Some(held), ..
+                }) => {
+                    let error = held.clone_ref(py);
+                    drop(state);
+                    return Err(PyErr::from_value(error.into_bound(py)));
+                }
                 Ok(_) => Err(errors::ProtocolError::new_err(
                     "the result of an earlier call is not there",
                 )),

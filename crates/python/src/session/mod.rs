@@ -1,10 +1,18 @@
 //! Sessions: connecting, listening, serving, and the `Session` object that Python sees.
 
+pub(crate) mod awaiting;
 pub(crate) mod connection;
+pub(crate) mod deadline;
 pub(crate) mod errors;
+pub(crate) mod gate;
 pub(crate) mod link;
+pub(crate) mod operator;
 pub(crate) mod perform;
+pub(crate) mod pipeline;
 pub(crate) mod policy;
+pub(crate) mod promise;
+pub(crate) mod reception;
+pub(crate) mod secure;
 pub(crate) mod serve;
 pub(crate) mod server;
 pub(crate) mod threads;
@@ -18,13 +26,15 @@ use objspace_net::{Endpoint, Stream};
 use objspace_proto::{
     CloseCode, Config, Deframer, FetchKind, Limits, Op, OutgoingTarget, Session as Engine,
 };
-use pyo3::exceptions::{PyConnectionError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyType};
 
+use crate::convert::declared;
 use crate::remote::view::RemoteView;
 use connection::Connection;
 use link::{Channel, Link};
+use pipeline::Pipeline;
 use policy::Policy;
 
 /// A session with another process: what it exports can be reached through `remote`, and it can
@@ -35,8 +45,23 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    fn declare(&self, class: &Bound<'_, PyType>, by_value: bool) -> PyResult<()> {
+        let (module, qualname) = declared::name_of(class)?;
+        if self.connection.has_twin(&module, &qualname) {
+            return Err(PyValueError::new_err(format!(
+                "an object of the other side's {module}.{qualname} was met before: declare the class \
+                 before it is used"
+            )));
+        }
+        self.connection.declared().declare(class, by_value)
+    }
+
     pub(crate) fn of(connection: Arc<Connection>) -> Self {
         Self { connection }
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// Wraps a stream; worker threads serve the peer from now on.
@@ -46,11 +71,33 @@ impl Session {
         peer: String,
         names: Option<Bound<'_, PyAny>>,
         policy: Py<Policy>,
+        options: Options,
     ) -> Arc<Connection> {
-        let connection = open(py, Channel::Stream(stream), peer, names, policy);
+        let connection = open(
+            py,
+            Channel::Stream(stream),
+            peer,
+            names,
+            policy,
+            options.host.clone(),
+        );
         start_workers(&connection);
+        if options.watched {
+            connection.link.watch(options.heartbeat);
+        }
         connection
     }
+}
+
+/// What else is said about a session when it is opened.
+#[derive(Clone, Default)]
+pub(crate) struct Options {
+    /// The peer is another program somewhere: see that it lives, and that it sees that we do.
+    pub(crate) watched: bool,
+    /// Within which time a dead peer is noticed.
+    pub(crate) heartbeat: Option<Duration>,
+    /// The server whose client the peer is.
+    pub(crate) host: Option<reception::Host>,
 }
 
 /// A connection over any channel; nothing serves it yet.
@@ -60,6 +107,7 @@ fn open(
     peer: String,
     names: Option<Bound<'_, PyAny>>,
     policy: Py<Policy>,
+    host: Option<reception::Host>,
 ) -> Arc<Connection> {
     let limits = Limits::default();
     let engine = Engine::new(&Config {
@@ -69,7 +117,11 @@ fn open(
     });
     let link = Link::new(engine, Deframer::new(&limits), channel, peer);
     let names = names.unwrap_or_else(|| PyDict::new(py).into_any());
-    Connection::new(link, policy, names.unbind())
+    let connection = Connection::new(link, policy, names.unbind(), host);
+    if let Ok(Some(event_loop)) = awaiting::running_loop(py) {
+        connection.choose_event_loop(&event_loop);
+    }
+    connection
 }
 
 /// Serves a connection by threads of its own.
@@ -118,6 +170,7 @@ impl Session {
             "the other side of a custom channel".into(),
             exported_names,
             policy,
+            None,
         );
         Ok(Self::of(connection))
     }
@@ -158,12 +211,40 @@ impl Session {
         Ok(names)
     }
 
+    /// A block in which operations on the other side's objects do not wait: each gives a `Promise`
+    /// at once, which may be passed on or operated on before it arrives. Leaving the block waits for
+    /// all, in one round trip, and raises the first error that was not seen. It concerns this thread
+    /// (this task, this greenlet) only.
+    fn pipeline(&self, py: Python<'_>) -> PyResult<Py<Pipeline>> {
+        Py::new(py, Pipeline::new(Arc::clone(&self.connection)))
+    }
+
     /// Serves the other side on this thread until the session ends.
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
         let connection = &self.connection;
         connection
             .link
             .serve_here(py, &|py, request| serve::serve(py, connection, request))
+    }
+
+    /// Declares that `cls`, a class of this process, is the other side's class of the same module and
+    /// qualified name. Objects of that class are then of `cls`, and `cls` itself arrives as such.
+    ///
+    /// Both classes must mean the same. Returns `cls`. Raises `ValueError` if an object of the other
+    /// side's class was met before: declare it first.
+    fn adopt<'py>(&self, cls: Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+        self.declare(&cls, false)?;
+        Ok(cls)
+    }
+
+    /// Instances of `cls` travel by value in this session, in both directions.
+    ///
+    /// As `objspace.by_value`, for one session: both sides have to declare their class of that name.
+    /// Raises `TypeError` for a class whose instances are made by C code, and `ValueError` if the other
+    /// side's class was met before.
+    fn by_value<'py>(&self, cls: Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+        self.declare(&cls, true)?;
+        Ok(cls)
     }
 
     /// Ends the session. Proxies of it raise `ConnectionLost` from now on. Again: no effect.
@@ -219,33 +300,6 @@ impl Session {
     }
 }
 
-/// Connects to a listener; the session behind the returned view is served by its own threads.
-///
-/// Arguments: `url` such as `tcp://127.0.0.1:7000` or `unix:///path`; `timeout`, in seconds, for
-/// connecting; `exported_names`, what the other side may ask for by name; `policy`, what it may do
-/// with objects of this side (default `Policy.public()`).
-///
-/// Raises `ValueError` for a URL that names nothing, `ConnectionError` if nobody answers there.
-#[pyfunction]
-#[pyo3(signature = (url, *, timeout = 20.0, exported_names = None, policy = None))]
-pub(crate) fn connect(
-    py: Python<'_>,
-    url: &str,
-    timeout: f64,
-    exported_names: Option<Bound<'_, PyAny>>,
-    policy: Option<Py<Policy>>,
-) -> PyResult<RemoteView> {
-    let endpoint = endpoint(url)?;
-    let timeout = Duration::try_from_secs_f64(timeout)
-        .map_err(|error| PyValueError::new_err(format!("timeout={timeout}: {error}")))?;
-    let policy = policy.map_or_else(|| Py::new(py, Policy::ordinary()), Ok)?;
-    let stream = py
-        .detach(|| Stream::connect(&endpoint, Some(timeout)))
-        .map_err(|error| PyConnectionError::new_err(error.to_string()))?;
-    let connection = Session::over_stream(py, stream, endpoint.to_string(), exported_names, policy);
-    Ok(RemoteView::new(connection))
-}
-
 /// Two sessions joined in this process: each exports its names to the other.
 #[pyfunction]
 #[pyo3(signature = (here = None, there = None, *, policy = None))]
@@ -270,6 +324,7 @@ pub(crate) fn pair(
             "the second session of a pair".into(),
             here,
             first,
+            Options::default(),
         )),
         Session::of(Session::over_stream(
             py,
@@ -277,6 +332,7 @@ pub(crate) fn pair(
             "the first session of a pair".into(),
             there,
             second,
+            Options::default(),
         )),
     ))
 }
@@ -292,28 +348,34 @@ pub(crate) fn session_over_fds(
     exported_names: Option<Bound<'_, PyAny>>,
     policy: Option<Py<Policy>>,
 ) -> PyResult<Session> {
-    if read_fd < 0 || write_fd < 0 || read_fd == write_fd {
-        return Err(PyValueError::new_err(
-            "two different open file descriptors are needed",
-        ));
-    }
     let policy = policy.map_or_else(|| Py::new(py, Policy::everything()), Ok)?;
-    // SAFETY: the caller hands both descriptors over, as this function's contract says; they are
-    // checked to be two different non-negative numbers.
-    let (read, write) = unsafe {
-        (
-            OwnedFd::from_raw_fd(read_fd),
-            OwnedFd::from_raw_fd(write_fd),
-        )
-    };
-    let stream = Stream::from_named_fds(read, write, peer.clone())?;
+    let stream = stream_over_fds(read_fd, write_fd, peer.clone())?;
     Ok(Session::of(Session::over_stream(
         py,
         stream,
         peer,
         exported_names,
         policy,
+        Options::default(),
     )))
+}
+
+/// A stream over two descriptors that it owns from now on.
+fn stream_over_fds(read_fd: RawFd, write_fd: RawFd, peer: String) -> PyResult<Stream> {
+    if read_fd < 0 || write_fd < 0 || read_fd == write_fd {
+        return Err(PyValueError::new_err(
+            "two different open file descriptors are needed",
+        ));
+    }
+    // SAFETY: the caller hands both descriptors over, as the contract of the functions that call
+    // this one says; they are checked to be two different non-negative numbers.
+    let (read, write) = unsafe {
+        (
+            OwnedFd::from_raw_fd(read_fd),
+            OwnedFd::from_raw_fd(write_fd),
+        )
+    };
+    Ok(Stream::from_named_fds(read, write, peer)?)
 }
 
 /// The session behind a `RemoteView` or a remote object; `TypeError` for anything else.
@@ -332,6 +394,12 @@ pub(crate) fn session_of(remote: &Bound<'_, PyAny>) -> PyResult<Session> {
         "session_of() takes a RemoteView or a remote object, not a local '{}' object",
         remote.get_type().name()?
     )))
+}
+
+/// Lets `event_loop` perform what the other side of a view's session awaits.
+#[pyfunction]
+pub(crate) fn choose_event_loop(view: &RemoteView, event_loop: &Bound<'_, PyAny>) {
+    view.connection().choose_event_loop(event_loop);
 }
 
 /// What a URL names; `ValueError` with what would do.

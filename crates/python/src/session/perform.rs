@@ -4,10 +4,12 @@
 //! `NotImplemented` goes back to the caller, whose interpreter then tries the other operand.
 
 use objspace_proto::Op;
-use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyTypeError};
+use pyo3::exceptions::{PyAttributeError, PyBaseException, PyNotImplementedError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+
+use crate::remote::operand::{is_native, operand};
 
 /// The arguments of an operation, decoded.
 pub(crate) struct Arguments<'py> {
@@ -53,8 +55,24 @@ pub(crate) fn perform<'py>(
         }
         Op::CALL => target.call(args.tuple(py, 0)?, args.keywords.as_ref()),
         Op::CALL_METHOD => {
-            let method = target.getattr(args.name(op)?)?;
-            method.call(args.tuple(py, 1)?, args.keywords.as_ref())
+            let name = args.name(op)?;
+            let method = target.getattr(name)?;
+            let mut positional = args.tuple(py, 1)?;
+            if let Some(op) = name.to_str().ok().and_then(Op::from_name)
+                && is_binary(op)
+                && is_native(&method)
+            {
+                let copied: PyResult<Vec<_>> =
+                    positional.iter().map(|other| operand(&other)).collect();
+                positional = PyTuple::new(py, copied?)?;
+            }
+            if matches!(
+                name.to_str(),
+                Ok("__exit__" | "__aexit__" | "throw" | "athrow")
+            ) {
+                positional = PyTuple::new(py, with_traceback(positional.iter().collect())?)?;
+            }
+            method.call(positional, args.keywords.as_ref())
         }
         Op::GETITEM => target.get_item(args.at(0, op)?),
         Op::SETITEM => {
@@ -93,6 +111,21 @@ pub(crate) fn perform<'py>(
         )),
         _ => special(target, op, args),
     }
+}
+
+/// Performs `op` on `target` for a caller who cannot ask the other operand himself: a binary
+/// operation is performed as the operator, and never answers `NotImplemented` in its place.
+pub(crate) fn apply_operator<'py>(
+    target: &Bound<'py, PyAny>,
+    op: Op,
+    args: &Arguments<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if let [other] = args.positional.as_slice()
+        && let Some(result) = crate::proxy::operator(target, op, other)
+    {
+        return result;
+    }
+    perform(target, op, args)
 }
 
 /// `next(target)`: StopIteration with its value when the iterator is exhausted.
@@ -146,8 +179,29 @@ fn special<'py>(
     };
     let mut positional = Vec::with_capacity(args.positional.len() + 1);
     positional.push(target.clone());
-    positional.extend(args.positional.iter().cloned());
+    if matches!(op, Op::EXIT | Op::AEXIT) {
+        positional.extend(with_traceback(args.positional.clone())?);
+    } else if is_binary(op) && is_native(&method) {
+        for other in &args.positional {
+            positional.push(operand(other)?);
+        }
+    } else {
+        positional.extend(args.positional.iter().cloned());
+    }
     method.call(PyTuple::new(py, positional)?, args.keywords.as_ref())
+}
+
+/// What the end of a `with` block is told, with a real traceback: that of the exception, which has
+/// arrived with it, in the place of a reference to the peer's.
+fn with_traceback(mut told: Vec<Bound<'_, PyAny>>) -> PyResult<Vec<Bound<'_, PyAny>>> {
+    if let [_, error, traceback] = told.as_mut_slice()
+        && error.is_instance_of::<PyBaseException>()
+        && !traceback.is_none()
+        && crate::proxy::as_proxy(traceback).is_some()
+    {
+        *traceback = error.getattr("__traceback__")?;
+    }
+    Ok(told)
 }
 
 /// Operators whose absence is `NotImplemented`, so that the other operand is asked.

@@ -4,25 +4,71 @@ use std::collections::{HashMap, HashSet};
 
 use objspace_proto::Op;
 use pyo3::exceptions::{PyPermissionError, PyTypeError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyType};
+
+use super::gate::{self, Kind};
+use crate::remote::traceback::Shown;
 
 /// What the peer of a session may do with the objects that it was given.
 ///
 /// `Policy.full()`: everything. `Policy.public()`: public attributes and ordinary operators of what
 /// was exported and of what is returned from it; no `_names`, no writes to attributes, no way to
 /// class internals, globals, code or frames. `Policy.listed({Class: ["name", ...]})`: only the named
-/// attributes of the named classes.
+/// attributes of the named classes, and the operators whose special methods are named
+/// (`"__len__"`, `"__setitem__"`; `"__init__"` to make instances). What a listed method returns can
+/// be called and read if it is of a builtin type, and not be changed.
 #[pyclass(frozen, module = "objspace", name = "Policy")]
 pub(crate) struct Policy {
     rule: Rule,
-    tracebacks: bool,
+    tracebacks: Shown,
 }
 
 enum Rule {
     Full,
     Public,
-    Listed(HashMap<usize, (Py<PyType>, HashSet<String>)>),
+    Listed(Listed),
+}
+
+/// The names that may be used, by class.
+struct Listed(HashMap<usize, (Py<PyType>, HashSet<String>)>);
+
+impl Listed {
+    /// Whether `name` is listed for the class or one of its bases.
+    fn lists(&self, class: &Bound<'_, PyType>, name: &str) -> bool {
+        class.mro().iter().any(|base| {
+            self.0
+                .get(&(base.as_ptr() as usize))
+                .is_some_and(|(_, names)| names.contains(name))
+        })
+    }
+
+    /// Whether an operation that is not about an attribute may be performed: one whose special method
+    /// is listed; a call of a function, which was reached by a name that is; and reading, where the
+    /// object is of a builtin type: what a listed method returns.
+    fn allows_operator(&self, target: &Bound<'_, PyAny>, op: Op, kind: Kind) -> bool {
+        let class = target.get_type();
+        if op.name().is_some_and(|name| self.lists(&class, name)) {
+            return true;
+        }
+        match kind {
+            Kind::Call => match target.cast::<PyType>() {
+                // Calling a class makes an instance.
+                Ok(made) => self.lists(made, "__init__") || self.lists(made, "__new__"),
+                Err(_) => is_builtin(&class),
+            },
+            Kind::Operator => is_builtin(&class),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a class is part of the interpreter, and so runs no code of the program by itself.
+fn is_builtin(class: &Bound<'_, PyType>) -> bool {
+    // SAFETY: the flags of a live type may be read.
+    let flags = unsafe { ffi::PyType_GetFlags(class.as_type_ptr()) };
+    flags & ffi::Py_TPFLAGS_HEAPTYPE == 0
 }
 
 /// Underscore names that say something about an object and open no way into the process.
@@ -81,20 +127,29 @@ impl Policy {
     pub(crate) fn everything() -> Self {
         Self {
             rule: Rule::Full,
-            tracebacks: true,
+            tracebacks: Shown::Full,
         }
+    }
+
+    /// That of a session that debugs this process.
+    pub(crate) fn of_debuggers() -> &'static Self {
+        static FULL: Policy = Policy {
+            rule: Rule::Full,
+            tracebacks: Shown::Full,
+        };
+        &FULL
     }
 
     /// `Policy.public()`.
     pub(crate) fn ordinary() -> Self {
         Self {
             rule: Rule::Public,
-            tracebacks: false,
+            tracebacks: Shown::Redacted,
         }
     }
 
-    /// Whether remote tracebacks show frames, locals and paths to the peer.
-    pub(crate) fn shows_tracebacks(&self) -> bool {
+    /// How much of its errors the peer is shown.
+    pub(crate) fn tracebacks(&self) -> Shown {
         self.tracebacks
     }
 
@@ -136,33 +191,27 @@ impl Policy {
                 self = self.describe(),
             )))
         };
-        match op {
-            Op::SETATTR | Op::DELATTR => return refuse("attributes may not be written"),
-            Op::REDUCE
-            | Op::REDUCE_EX
-            | Op::GETSTATE
-            | Op::SIZEOF
-            | Op::GET
-            | Op::SET
-            | Op::DELETE => {
-                return refuse("it would reach the object's internals");
+        match gate::kind(op) {
+            None => return refuse("unknown operation"),
+            Some(Kind::Write) => return refuse("attributes may not be written"),
+            Some(Kind::Internal) => return refuse("it would reach the object's internals"),
+            Some(Kind::Inert) => return Ok(()),
+            Some(kind @ (Kind::Call | Kind::Operator | Kind::Change)) => {
+                return match &self.rule {
+                    Rule::Listed(classes) if !classes.allows_operator(target, op, kind) => {
+                        refuse("the operation is not listed for its class")
+                    }
+                    _ => Ok(()),
+                };
             }
-            Op::GETATTR | Op::CALL_METHOD => {}
-            _ if op.name().is_none() => return refuse("unknown operation"),
-            _ => return Ok(()),
+            Some(Kind::Attribute) => {}
         }
         let Some(name) = name else {
             return refuse("no attribute name");
         };
         let name = name.to_string_lossy();
         if let Rule::Listed(classes) = &self.rule {
-            let class = target.get_type();
-            let listed = class.mro().iter().any(|base| {
-                classes
-                    .get(&(base.as_ptr() as usize))
-                    .is_some_and(|(_, names)| names.contains(&*name))
-            });
-            return if listed {
+            return if classes.lists(&target.get_type(), &name) {
                 Ok(())
             } else {
                 refuse("the name is not listed")
@@ -206,20 +255,25 @@ impl Policy {
 
     /// Public attributes and ordinary operators, no writes to attributes (the default of listeners).
     ///
-    /// `tracebacks=True` lets the peer see the frames of its errors, their locals included.
+    /// `tracebacks` says how much of an error the peer is shown: `"redacted"` functions, names of files
+    /// and lines, `"full"` (or `True`) frames with their locals and source as well, `"none"` neither
+    /// these nor causes and contexts.
     #[staticmethod]
-    #[pyo3(signature = (*, tracebacks = false))]
-    fn public(tracebacks: bool) -> Self {
+    #[pyo3(signature = (*, tracebacks = Shown::Redacted), text_signature = "(*, tracebacks='redacted')")]
+    fn public(tracebacks: Shown) -> Self {
         Self {
             rule: Rule::Public,
             tracebacks,
         }
     }
 
-    /// Only these attributes: `Policy.listed({Class: ["name", ...]})`.
+    /// Only these attributes and special methods: `Policy.listed({Class: ["name", ...]})`.
     #[staticmethod]
-    #[pyo3(signature = (names, *, tracebacks = false))]
-    fn listed(names: &Bound<'_, PyDict>, tracebacks: bool) -> PyResult<Self> {
+    #[pyo3(
+        signature = (names, *, tracebacks = Shown::Redacted),
+        text_signature = "(names, *, tracebacks='redacted')"
+    )]
+    fn listed(names: &Bound<'_, PyDict>, tracebacks: Shown) -> PyResult<Self> {
         let mut classes = HashMap::new();
         for (class, names) in names.iter() {
             let class: Bound<'_, PyType> = class.cast_into().map_err(|error| {
@@ -234,12 +288,25 @@ impl Policy {
             classes.insert(class.as_ptr() as usize, (class.unbind(), names));
         }
         Ok(Self {
-            rule: Rule::Listed(classes),
+            rule: Rule::Listed(Listed(classes)),
             tracebacks,
         })
     }
 
     fn __repr__(&self) -> String {
-        format!("{}()", self.describe())
+        let usual = if self.is_full() {
+            Shown::Full
+        } else {
+            Shown::Redacted
+        };
+        if self.tracebacks == usual {
+            format!("{}()", self.describe())
+        } else {
+            format!(
+                "{}(tracebacks={:?})",
+                self.describe(),
+                self.tracebacks.name()
+            )
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Logical threads: one number for a chain of calls that runs to and fro between processes, so that
 //! a callback runs on the thread that waits, and locks and thread-locals behave as in one program.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use objspace_net::Waker;
 use objspace_proto::AnswerId;
@@ -21,11 +21,14 @@ struct Running {
     thread: LogicalThread,
     link: Arc<Link>,
     answer: AnswerId,
+    /// When the peer gives it up.
+    deadline: Option<Instant>,
 }
 
 thread_local! {
     static WAKER: RefCell<Option<Arc<Waker>>> = const { RefCell::new(None) };
     static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
+    static SERVED: Cell<u64> = const { Cell::new(0) };
     static OWN: RefCell<Option<LogicalThread>> = const { RefCell::new(None) };
 }
 
@@ -38,6 +41,17 @@ pub(crate) fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -
     let result = py.detach(wait);
     DETACHED.fetch_sub(1, Ordering::Relaxed);
     result
+}
+
+/// Runs `work` attached to Python, on a thread that is in [`detach`]. `None`: the interpreter is
+/// shutting down.
+pub(crate) fn attach<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    Python::try_attach(|py| {
+        DETACHED.fetch_sub(1, Ordering::Relaxed);
+        let result = work(py);
+        DETACHED.fetch_add(1, Ordering::Relaxed);
+        result
+    })
 }
 
 /// How many threads are in [`detach`].
@@ -75,16 +89,33 @@ pub(crate) fn context(link: &Arc<Link>) -> (LogicalThread, Option<AnswerId>) {
     })
 }
 
+/// How many requests of peers this thread has begun to serve.
+pub(crate) fn requests_served() -> u64 {
+    SERVED.with(Cell::get)
+}
+
 /// Marks this thread as running `answer` of `link`'s peer until the guard is dropped.
-pub(crate) fn enter(thread: LogicalThread, link: &Arc<Link>, answer: AnswerId) -> Guard {
+pub(crate) fn enter(
+    thread: LogicalThread,
+    link: &Arc<Link>,
+    answer: AnswerId,
+    deadline: Option<Instant>,
+) -> Guard {
+    SERVED.with(|served| served.set(served.get() + 1));
     RUNNING.with_borrow_mut(|running| {
         running.push(Running {
             thread,
             link: Arc::clone(link),
             answer,
+            deadline,
         })
     });
     Guard
+}
+
+/// When the first of the calls that this thread is nested in is given up.
+pub(crate) fn inherited_deadline() -> Option<Instant> {
+    RUNNING.with_borrow(|running| running.iter().filter_map(|call| call.deadline).min())
 }
 
 /// Ends the mark of [`enter`].
@@ -112,11 +143,12 @@ pub(crate) fn renew() {
     OWN.with_borrow_mut(|own| *own = None);
 }
 
+/// The number of a new logical thread.
+pub(crate) fn fresh() -> LogicalThread {
+    let high = u64::from(std::process::id()) << 32;
+    LogicalThread(high ^ (super::nonce() << 24) ^ NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 fn own() -> LogicalThread {
-    OWN.with_borrow_mut(|own| {
-        *own.get_or_insert_with(|| {
-            let high = u64::from(std::process::id()) << 32;
-            LogicalThread(high ^ (super::nonce() << 24) ^ NEXT.fetch_add(1, Ordering::Relaxed))
-        })
-    })
+    OWN.with_borrow_mut(|own| *own.get_or_insert_with(fresh))
 }

@@ -112,7 +112,7 @@ fn bound<'py>(
 
 /// Whether a function of the class comes from that file: nobody may ask for others through it.
 fn belongs(class: &Bound<'_, PyType>, file: &Bound<'_, PyString>) -> PyResult<bool> {
-    let described = super::describe(class.py(), class)?;
+    let described = super::describe(class.py(), class, false)?;
     let told = |value: Bound<'_, PyAny>| value.get_item(0).and_then(|name| name.eq(file));
     for item in described
         .get_item(super::shape::EXTRAS)?

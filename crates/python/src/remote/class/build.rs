@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTypeInfo, intern};
@@ -9,8 +10,9 @@ use pyo3::{PyTypeInfo, intern};
 use super::attribute::{Decision, RemoteAttribute, RemoteDescriptor, RemoteFact, Target};
 use super::describe::ABCS;
 use super::function::{self, Maker, annotation, default_of};
+use super::generic::{self, Parameters};
 use super::meta::{self, KEY, Record, set_here};
-use super::{extra, flag, kind, shape, statics};
+use super::{extra, flag, kind, shape, source, statics};
 
 /// Makes the class that `description` describes (see [`super::shape`]).
 ///
@@ -66,14 +68,18 @@ pub(crate) fn build<'py>(
         maker,
         flags,
         name: &name,
+        has_source: extras.contains_key(extra::FILE),
     };
+    if builder.has_source {
+        source::install(py)?;
+    }
 
     let dict = PyDict::new(py);
     dict.set_item(intern!(py, "__module__"), &module)?;
     dict.set_item(intern!(py, "__qualname__"), &qualname)?;
     dict.set_item(intern!(py, "__doc__"), description.get_item(shape::DOC)?)?;
     if let Some(slots) = extras.get(extra::SLOTS) {
-        dict.set_item(intern!(py, "__slots__"), slots)?;
+        dict.set_item(intern!(py, "__slots__"), without_inherited(slots, bases)?)?;
     }
     for item in description.get_item(shape::ATTRIBUTES)?.cast::<PyTuple>()? {
         let item = item.cast_into::<PyTuple>()?;
@@ -90,13 +96,44 @@ pub(crate) fn build<'py>(
     Ok(class)
 }
 
+/// The slots that a class adds, without the weak references and the dict that a base has here: the twin
+/// of a type of C has them, where its original may not.
+fn without_inherited<'py>(
+    slots: &Bound<'py, PyAny>,
+    bases: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let py = slots.py();
+    let (mut weak, mut dict) = (false, false);
+    for base in bases {
+        let base = base.cast::<PyType>()?.as_type_ptr();
+        // SAFETY: attached, with a live, ready type.
+        unsafe {
+            weak |= (*base).tp_weaklistoffset != 0
+                || ffi::PyType_HasFeature(base, MANAGED_WEAKREF) != 0;
+            dict |= (*base).tp_dictoffset != 0 || ffi::PyType_HasFeature(base, MANAGED_DICT) != 0;
+        }
+    }
+    let mut kept = Vec::new();
+    for slot in slots.try_iter()? {
+        let slot = slot?;
+        if !(weak && slot.eq("__weakref__")? || dict && slot.eq("__dict__")?) {
+            kept.push(slot);
+        }
+    }
+    PyTuple::new(py, kept)
+}
+
+/// `Py_TPFLAGS_MANAGED_WEAKREF` and `Py_TPFLAGS_MANAGED_DICT`, which no offset tells in some versions.
+const MANAGED_WEAKREF: std::ffi::c_ulong = 1 << 3;
+const MANAGED_DICT: std::ffi::c_ulong = 1 << 4;
+
 /// The metaclass that the class shows.
 fn visible<'py>(description: &Bound<'py, PyTuple>, flags: u32) -> PyResult<Bound<'py, PyType>> {
     let py = description.py();
     let told = description.get_item(shape::METACLASS)?;
     if !told.is_none() {
         let told = told.cast_into::<PyType>()?;
-        if statics::flags(&told) & pyo3::ffi::Py_TPFLAGS_TYPE_SUBCLASS == 0 {
+        if statics::flags(&told) & ffi::Py_TPFLAGS_TYPE_SUBCLASS == 0 {
             return Err(PyTypeError::new_err(format!(
                 "{} is not a metaclass",
                 told.qualname()?.to_string_lossy()
@@ -119,6 +156,7 @@ struct Builder<'a, 'py> {
     maker: Maker<'a, 'py>,
     flags: u32,
     name: &'a str,
+    has_source: bool,
 }
 
 impl<'py> Builder<'_, 'py> {
@@ -271,14 +309,18 @@ impl<'py> Builder<'_, 'py> {
         if let Some(names) = extras.get(extra::MATCH_ARGS) {
             dict.set_item(intern!(py, "__match_args__"), names)?;
         }
-        let mut parameters = HashMap::new();
+        let mut parameters = Parameters::new();
         for (key, name) in [
             (extra::PARAMETERS, "__parameters__"),
             (extra::TYPE_PARAMS, "__type_params__"),
         ] {
             if let Some(found) = extras.get(key) {
-                dict.set_item(name, type_parameters(found, &mut parameters)?)?;
+                dict.set_item(name, generic::type_parameters(found, &mut parameters)?)?;
             }
+        }
+        if let Some(found) = extras.get(extra::ORIGINAL_BASES) {
+            let bases = generic::made_of(found, &mut parameters)?;
+            dict.set_item(intern!(py, "__orig_bases__"), bases)?;
         }
         if self.has(flag::DATACLASS) {
             self.dataclass(extras, dict)?;
@@ -393,6 +435,7 @@ impl<'py> Builder<'_, 'py> {
             visible: visible.clone().unbind(),
             flags: self.flags,
             description: description.clone().unbind(),
+            file: self.has_source.then(|| self.maker.file.clone().unbind()),
             hidden: std::sync::OnceLock::new(),
         };
         set_here(
@@ -418,28 +461,4 @@ impl<'py> Builder<'_, 'py> {
         }
         Ok(())
     }
-}
-
-/// Type parameters of the same kinds and names; one of a name serves both lists.
-fn type_parameters<'py>(
-    told: &Bound<'py, PyAny>,
-    made: &mut HashMap<String, Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyTuple>> {
-    let py = told.py();
-    let mut all = Vec::new();
-    for item in told.cast::<PyTuple>()? {
-        let (kind, name): (String, String) = item.extract()?;
-        let kind = match kind.as_str() {
-            "ParamSpec" => "ParamSpec",
-            "TypeVarTuple" => "TypeVarTuple",
-            _ => "TypeVar",
-        };
-        let parameter = match made.get(&name) {
-            Some(parameter) => parameter.clone(),
-            None => py.import("typing")?.getattr(kind)?.call1((&name,))?,
-        };
-        made.insert(name, parameter.clone());
-        all.push(parameter);
-    }
-    PyTuple::new(py, all)
 }

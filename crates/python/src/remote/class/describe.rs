@@ -1,14 +1,14 @@
 //! The shape of a class, read without running any code of its own.
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyFunction, PyMappingProxy, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyFunction, PyMappingProxy, PyModule, PyString, PyTuple, PyType};
 use pyo3::{PyTypeInfo, intern};
 
 use super::function::{self, Around, annotated, shipped};
+use super::generic;
 use super::meta::{self, abc_meta, enum_meta};
 use super::{extra, flag, kind, shape, statics};
 use crate::remote::plain::is_plain;
-use crate::remote::traceback::stamp_of;
 
 /// Entries of a class's dict that are told otherwise, or not at all.
 const TOLD: &[&str] = &[
@@ -37,7 +37,7 @@ const TOLD: &[&str] = &[
     "__del__",
 ];
 
-/// Describes a class (see [`super::shape`]). A class that was itself built here is described as it
+/// Describes a class (see [`super::shape`]); with `redact`, without the paths of files. A class that was itself built here is described as it
 /// was described to this process.
 ///
 /// # Errors
@@ -45,6 +45,7 @@ const TOLD: &[&str] = &[
 pub(crate) fn describe<'py>(
     py: Python<'py>,
     class: &Bound<'py, PyType>,
+    redact: bool,
 ) -> PyResult<Bound<'py, PyTuple>> {
     if let Some(known) = meta::description(class) {
         return Ok(known);
@@ -65,6 +66,7 @@ pub(crate) fn describe<'py>(
         qualname,
         module: module.clone().map(Bound::into_any),
         file: None,
+        redact,
     };
     let slotted = dict.contains(intern!(py, "__slots__"))?;
     let mut attributes = Vec::new();
@@ -221,9 +223,11 @@ fn attribute<'py>(
         return (name, kind::METHOD, described).into_pyobject(py);
     }
     let dunder = text.starts_with("__") && text.ends_with("__");
+    // Whether a class is a protocol, the typing module asks of every class.
     if dunder
         && (value.is_none()
             || matches!(text, "__firstlineno__" | "__static_attributes__") && is_plain(value))
+        || matches!(text, "_is_protocol" | "_is_runtime_protocol") && is_plain(value)
     {
         return (name, kind::CONSTANT, value).into_pyobject(py);
     }
@@ -371,8 +375,15 @@ fn extras<'py>(
             .and_then(|found| found.cast_into_exact::<PyTuple>().ok())
             && !found.is_empty()
         {
-            extras.push((key, parameters(&found)?.into_any()));
+            extras.push((key, generic::parameters(&found)?.into_any()));
         }
+    }
+    if let Some(found) = dict
+        .get_item("__orig_bases__")?
+        .and_then(|found| found.cast_into_exact::<PyTuple>().ok())
+        && let Some(told) = generic::original_bases(&found)?
+    {
+        extras.push((extra::ORIGINAL_BASES, told.into_any()));
     }
     if dict.contains("__dataclass_fields__")? {
         dataclass(dict, &mut extras)?;
@@ -381,13 +392,27 @@ fn extras<'py>(
     if !registered.is_empty() {
         extras.push((extra::REGISTERED, PyTuple::new(py, registered)?.into_any()));
     }
-    if let Some(file) = &around.file {
+    // A class without functions comes from where its module does.
+    if let Some(file) = around.file.clone().or_else(|| file_of_module(around)) {
         extras.push((
             extra::FILE,
-            (file, stamp_of(file)).into_pyobject(py)?.into_any(),
+            around.told(&file).into_pyobject(py)?.into_any(),
         ));
     }
     PyTuple::new(py, extras)
+}
+
+fn file_of_module(around: &Around<'_>) -> Option<String> {
+    let module = around.module.as_ref()?;
+    let modules = module.py().import("sys").ok()?.getattr("modules").ok()?;
+    let module = modules
+        .cast::<PyDict>()
+        .ok()?
+        .get_item(module)
+        .ok()??
+        .cast_into_exact::<PyModule>()
+        .ok()?;
+    module.dict().get_item("__file__").ok()??.extract().ok()
 }
 
 fn names_of<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
@@ -400,19 +425,6 @@ fn names_of<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     };
     let names = PyTuple::new(py, names).ok()?.into_any();
     is_plain(&names).then_some(names)
-}
-
-/// `(kind, name)` of each type parameter.
-fn parameters<'py>(found: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
-    let py = found.py();
-    let mut told = Vec::new();
-    for parameter in found {
-        let class = statics::true_type(&parameter);
-        if class.module().is_ok_and(|module| module == "typing") {
-            told.push((class.name()?, parameter.getattr(intern!(py, "__name__"))?));
-        }
-    }
-    PyTuple::new(py, told)
 }
 
 fn dataclass<'py>(

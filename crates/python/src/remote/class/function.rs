@@ -43,6 +43,23 @@ pub(super) struct Around<'py> {
     pub(super) module: Option<Bound<'py, PyAny>>,
     /// The file of the first function seen.
     pub(super) file: Option<String>,
+    /// Only the last part of a file's path is told, and nothing about the file.
+    pub(super) redact: bool,
+}
+
+/// A file, and what it is recognised by on the other side.
+pub(super) type Told = (String, Option<Stamp>);
+
+impl Around<'_> {
+    /// What is told about a file.
+    pub(super) fn told(&self, file: &str) -> Told {
+        if self.redact {
+            let name = file.rsplit('/').next().unwrap_or_default();
+            (name.to_owned(), None)
+        } else {
+            (file.to_owned(), stamp_of(file))
+        }
+    }
 }
 
 /// Describes a plain function, known in the class as `name`.
@@ -78,8 +95,7 @@ pub(super) fn describe<'py>(
     let file = if around.file.get_or_insert_with(|| file.clone()) == &file {
         None
     } else {
-        let stamp = stamp_of(&file);
-        Some((file, stamp))
+        Some(around.told(&file))
     };
     let doc = function.getattr(intern!(py, "__doc__"))?;
     let doc = Some(doc).filter(|doc| doc.is_instance_of::<PyString>());
@@ -393,7 +409,7 @@ pub(super) fn annotated<'py>(value: &Bound<'py, PyAny>, depth: u8) -> PyResult<B
 }
 
 /// The name of an object that the typing module exports.
-fn typing_name(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+pub(super) fn typing_name(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     let py = value.py();
     let name = if let Ok(class) = value.cast::<PyType>() {
         class.name()?.to_string_lossy().into_owned()
@@ -417,7 +433,7 @@ fn typing_name(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
 }
 
 /// Whether the typing module exports that name.
-fn is_typing(py: Python<'_>, name: &str) -> bool {
+pub(super) fn is_typing(py: Python<'_>, name: &str) -> bool {
     py.import("typing")
         .and_then(|typing| typing.getattr("__all__")?.contains(name))
         .unwrap_or(false)

@@ -42,7 +42,9 @@ mod attribute;
 mod build;
 mod describe;
 mod function;
+mod generic;
 mod meta;
+mod source;
 pub(crate) mod statics;
 
 pub(crate) use answer::answer;
@@ -141,6 +143,8 @@ pub(crate) mod extra {
     pub(crate) const PARAMETERS: &str = "parameters";
     /// `((kind, name), …)` of `__type_params__`.
     pub(crate) const TYPE_PARAMS: &str = "type_params";
+    /// `__orig_bases__`, see [`super::generic`].
+    pub(crate) const ORIGINAL_BASES: &str = "orig_bases";
     /// Parameters of the dataclass decorator, `((name, bool), …)`.
     pub(crate) const DATACLASS: &str = "dataclass";
     /// Fields of the dataclass.

@@ -1,9 +1,12 @@
 //! The side where a frame lives: what it answers to those who look at its picture elsewhere.
+use objspace_proto::FetchKind;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping, PyTuple};
+use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
 
 use super::source;
+use crate::proxy;
+use crate::remote::controller;
 
 /// Performs one request about a frame (see the module for the list). `arguments` are those after the
 /// operation: the frame, and for `"global"` the name.
@@ -16,6 +19,17 @@ pub(crate) fn answer<'py>(
     arguments: &Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let subject = arguments.get_item(0)?;
+    if let Some(frame) = proxy::as_proxy(&subject)
+        && let Some(remote) = controller::remote_of(&frame, py)?
+    {
+        // A frame of a third process, whose files are not those of this one.
+        let mut all = vec![PyString::new(py, operation).into_any()];
+        all.extend(arguments.iter().skip(1));
+        let remote = remote.get();
+        return remote
+            .connection()
+            .fetch(py, remote.target(), FetchKind::FRAME, &all, &[]);
+    }
     match operation {
         "locals" => {
             let locals = subject.getattr("f_locals")?;

@@ -3,6 +3,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyDict, PyString, PyTraceback, PyTuple};
 
+use super::Shown;
 use super::source::{SourceFile, stamp_of};
 
 /// Entries at either end that are kept of a traceback that is too long (a `RecursionError`).
@@ -13,7 +14,7 @@ const VARKEYWORDS: u32 = 0x08;
 
 /// The entries of a traceback, outermost first.
 ///
-/// `redact` leaves out what lets the reader look into this process: live frames, folders of files,
+/// Redacted, it leaves out what lets the reader look into this process: live frames, folders of files,
 /// names of arguments and file stamps.
 ///
 /// # Errors
@@ -21,8 +22,12 @@ const VARKEYWORDS: u32 = 0x08;
 pub(crate) fn describe<'py>(
     py: Python<'py>,
     traceback: Option<&Bound<'py, PyTraceback>>,
-    redact: bool,
+    shown: Shown,
 ) -> PyResult<Bound<'py, PyTuple>> {
+    if shown == Shown::Nothing {
+        return Ok(PyTuple::empty(py));
+    }
+    let redact = !shown.is_full();
     let mut links = Vec::new();
     let mut next = traceback.map(|link| link.clone().into_any());
     while let Some(link) = next.filter(|link| !link.is_none()) {
@@ -63,7 +68,17 @@ fn entry<'py>(link: &Bound<'py, PyAny>, redact: bool) -> PyResult<Bound<'py, PyT
         return if redact {
             redacted(&original)
         } else {
-            Ok(original)
+            // Under its name here: a file of that name may also be one of this process.
+            let items = original.iter().enumerate().map(|(index, item)| {
+                if index == super::entry::FILE {
+                    frame
+                        .getattr(intern!(py, "f_code"))?
+                        .getattr(intern!(py, "co_filename"))
+                } else {
+                    Ok(item)
+                }
+            });
+            PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)
         };
     }
     let code = frame

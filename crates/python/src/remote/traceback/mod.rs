@@ -21,12 +21,14 @@ mod answer;
 mod build;
 mod describe;
 mod locals;
+mod shown;
 mod source;
 
 pub(crate) use answer::answer;
 pub(crate) use build::{build, is_redacted};
 pub(crate) use describe::describe;
 pub(crate) use locals::RemoteLocals;
+pub(crate) use shown::Shown;
 pub(crate) use source::{SourceFile, Stamp, local_name, stamp_of, text_of};
 
 /// Positions in an entry of a traceback.

@@ -31,13 +31,19 @@ pub(crate) fn stamp_of(file: &str) -> Option<Stamp> {
     Some((meta.len(), u64::try_from(changed.as_nanos()).ok()?))
 }
 
-/// The loader in a remote frame's globals: `linecache` asks it for the text of the frame's file.
+/// The loader in a remote frame's globals: `linecache` asks it for the text of the frame's file. Also
+/// the fetcher in the line cache, which has one source for each frame or class that shows the file.
 #[pyclass(module = "objspace", frozen)]
 pub(crate) struct SourceFile {
-    access: Py<PyAny>,
-    subject: Subject,
+    sources: Mutex<Vec<Source>>,
     /// The entry that the frame was built from; `None` for files of classes.
     pub(super) entry: Option<Py<PyTuple>>,
+}
+
+/// Whom to ask, and about what.
+struct Source {
+    access: Py<PyAny>,
+    subject: Subject,
 }
 
 /// What the other side is asked about.
@@ -50,33 +56,83 @@ enum Subject {
     Name(Py<PyString>),
 }
 
+impl Source {
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self {
+            access: self.access.clone_ref(py),
+            subject: match &self.subject {
+                Subject::Frame(frame) => Subject::Frame(frame.clone_ref(py)),
+                Subject::Weak(locals) => Subject::Weak(locals.clone_ref(py)),
+                Subject::Name(name) => Subject::Name(name.clone_ref(py)),
+            },
+        }
+    }
+
+    /// What to ask about; `None` if it is gone.
+    fn live<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(match &self.subject {
+            Subject::Frame(frame) => Some(frame.bind(py).clone()),
+            Subject::Weak(locals) => match locals.bind(py).upgrade() {
+                Some(locals) => Some(locals.cast_into_exact::<RemoteLocals>()?.get().frame(py)),
+                None => None,
+            },
+            Subject::Name(name) => Some(name.bind(py).clone().into_any()),
+        })
+    }
+}
+
 impl SourceFile {
+    fn new(access: Py<PyAny>, subject: Subject, entry: Option<Py<PyTuple>>) -> Self {
+        Self {
+            sources: Mutex::new(vec![Source { access, subject }]),
+            entry,
+        }
+    }
+
     /// The loader in the globals of the frame that is built from `entry`.
     pub(super) fn of_frame(access: Py<PyAny>, frame: Py<PyAny>, entry: Py<PyTuple>) -> Self {
-        Self {
-            access,
-            subject: Subject::Frame(frame),
-            entry: Some(entry),
-        }
+        Self::new(access, Subject::Frame(frame), Some(entry))
     }
 
     /// The fetcher of a frame's file, which works as long as the frame's picture is held by somebody.
     pub(super) fn for_cache(access: Py<PyAny>, locals: &Bound<'_, RemoteLocals>) -> PyResult<Self> {
         let subject = Subject::Weak(PyWeakrefReference::new(locals)?.unbind());
-        Ok(Self {
-            access,
-            subject,
-            entry: None,
-        })
+        Ok(Self::new(access, subject, None))
     }
 
     /// The fetcher of a class's file.
     pub(crate) fn of_class(access: Py<PyAny>, name: Py<PyString>) -> Self {
-        Self {
-            access,
-            subject: Subject::Name(name),
-            entry: None,
+        Self::new(access, Subject::Name(name), None)
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what another fetcher of the same file asks, and forgets what is gone.
+    fn absorb(&self, py: Python<'_>, other: &Self) -> PyResult<()> {
+        let all: Vec<Source> = {
+            let (old, new) = (self.sources(), other.sources());
+            old.iter()
+                .chain(new.iter())
+                .map(|source| source.clone_ref(py))
+                .collect()
+        };
+        let mut kept: Vec<Source> = Vec::new();
+        for source in all {
+            let told = |known: &Source| {
+                matches!(
+                    (&known.subject, &source.subject),
+                    (Subject::Name(_), Subject::Name(_))
+                )
+            };
+            if source.live(py)?.is_some() && !kept.iter().any(told) {
+                kept.push(source);
+            }
         }
+        let old = std::mem::replace(&mut *self.sources(), kept);
+        drop(old);
+        Ok(())
     }
 }
 
@@ -95,29 +151,26 @@ impl SourceFile {
         name: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = name;
-        let subject = match &self.subject {
-            Subject::Frame(frame) => frame.bind(py).clone(),
-            Subject::Weak(locals) => match locals.bind(py).upgrade() {
-                Some(locals) => locals.cast_into_exact::<RemoteLocals>()?.get().frame(py),
-                None => py.None().into_bound(py),
-            },
-            Subject::Name(name) => name.bind(py).clone().into_any(),
-        };
-        if subject.is_none() {
-            return Ok(subject);
-        }
-        self.access
-            .bind(py)
-            .call1(("source", subject))
-            .or_else(|error| {
-                // linecache goes on without lines after these two; whoever prints a traceback must not
+        let all: Vec<Source> = self
+            .sources()
+            .iter()
+            .map(|source| source.clone_ref(py))
+            .collect();
+        // The latest first: the session of an older one may be gone.
+        for source in all.into_iter().rev() {
+            let Some(subject) = source.live(py)?.filter(|subject| !subject.is_none()) else {
+                continue;
+            };
+            match source.access.bind(py).call1(("source", subject)) {
+                Ok(text) if text.is_none() => {}
+                Ok(text) => return Ok(text),
+                // linecache goes on without lines after this one; whoever prints a traceback must not
                 // fail because the other side is gone.
-                if error.is_instance_of::<PyOSError>(py) {
-                    Ok(py.None().into_bound(py))
-                } else {
-                    Err(error)
-                }
-            })
+                Err(error) if error.is_instance_of::<PyOSError>(py) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(py.None().into_bound(py))
     }
 
     fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -129,10 +182,14 @@ impl SourceFile {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.access)?;
-        match &self.subject {
-            Subject::Frame(subject) => visit.call(subject)?,
-            Subject::Weak(_) | Subject::Name(_) => {}
+        // Whoever holds the lock is in the middle of something, and the collector comes again.
+        if let Ok(sources) = self.sources.try_lock() {
+            for source in sources.iter() {
+                visit.call(&source.access)?;
+                if let Subject::Frame(subject) = &source.subject {
+                    visit.call(subject)?;
+                }
+            }
         }
         visit.call(&self.entry)
     }
@@ -202,13 +259,26 @@ pub(crate) fn local_name<'py>(
             .call_method0("install_printer")
             .map(drop)
     })?;
-    // Lines that were fetched stay; a fetcher is replaced, for its session may be gone.
-    let fetched = cache
+    // Lines that were fetched stay, and so does a fetcher: it may be the only one that works when the
+    // others are gone.
+    let entry = cache
         .get_item(&name)?
-        .is_some_and(|entry| entry.len().is_ok_and(|length| length > 1));
-    if !(current && fetched) {
-        cache.set_item(&name, PyTuple::new(py, [source()?])?)?;
-        registered().insert(name.clone(), (label.to_owned(), stamp));
+        .filter(|_| current)
+        .and_then(|entry| entry.cast_into::<PyTuple>().ok());
+    match entry {
+        Some(entry) if entry.len() > 1 => {}
+        Some(entry)
+            if entry
+                .get_item(0)
+                .is_ok_and(|item| item.is_instance_of::<SourceFile>()) =>
+        {
+            let fetcher = entry.get_item(0)?.cast_into::<SourceFile>()?;
+            fetcher.get().absorb(py, source()?.get())?;
+        }
+        _ => {
+            cache.set_item(&name, PyTuple::new(py, [source()?])?)?;
+            registered().insert(name.clone(), (label.to_owned(), stamp));
+        }
     }
     Ok(PyString::new(py, &name))
 }

@@ -4,18 +4,21 @@
 //! A worker that read a call runs it itself. Another takes over reading only if that lasts, which it
 //! notices by looking every few milliseconds; when nothing happens it sleeps until it is woken.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use objspace_net::Waker;
 use pyo3::prelude::*;
 
-use super::{Channel, End, Link, Reader, Request, Seen, Serve, threads};
+use super::writing::CONGESTED;
+use super::{Channel, End, Link, Reader, Request, Seen, Serve};
+use crate::session::threads;
 
 /// How long the stream may stay unread before an idle worker takes over reading.
 const TAKE_OVER: Duration = Duration::from_millis(4);
+/// How long replies are held back for others that follow at once.
+const HOLD: Duration = Duration::from_micros(300);
 /// How many quiet looks a worker takes before it sleeps until it is woken.
 const QUIET_LOOKS: u32 = 8;
 /// How long a surplus worker stays.
@@ -24,6 +27,10 @@ const SURPLUS: Duration = Duration::from_secs(5);
 impl Link {
     /// Starts the threads that serve this session while nobody waits on it.
     pub(crate) fn start_workers(self: &Arc<Self>, serve: &Arc<Serve>) {
+        if let Channel::Stream(stream) = &self.channel {
+            // The first message, which needs no answer to anything.
+            self.write_some(stream);
+        }
         self.state().workers += 2;
         for _ in 0..2 {
             self.start_worker(serve);
@@ -36,7 +43,11 @@ impl Link {
         let spawned = std::thread::Builder::new()
             .name("objspace-session".into())
             .stack_size(16 << 20)
-            .spawn(move || link.work_loop(&serve));
+            .spawn(move || {
+                // Python's state of this thread is made once: making it for each call maps and
+                // unmaps memory, which costs a third of a round trip.
+                Python::try_attach(|py| threads::detach(py, || link.work_loop(&serve)));
+            });
         if spawned.is_err() {
             self.state().workers -= 1;
         }
@@ -94,7 +105,7 @@ impl Link {
     }
 
     /// The life of a worker thread.
-    fn work_loop(self: Arc<Self>, serve: &Arc<Serve>) {
+    fn work_loop(self: &Arc<Self>, serve: &Arc<Serve>) {
         let waker = threads::waker();
         let mut quiet = 0;
         let mut last = 0;
@@ -103,8 +114,17 @@ impl Link {
             if state.end.is_some() {
                 state.workers -= 1;
                 drop(state);
-                let _ = Python::try_attach(|_| self.drop_garbage());
+                let _ = threads::attach(|_| self.drop_garbage());
                 return;
+            }
+            if state.notices.any() {
+                drop(state);
+                if threads::attach(|_| self.drop_garbage()).is_none() {
+                    // The interpreter is shutting down.
+                    self.state().workers -= 1;
+                    return;
+                }
+                continue;
             }
             if let Some(request) = state.next_work() {
                 state.working += 1;
@@ -117,9 +137,10 @@ impl Link {
                     self.keep_watch(&state);
                     drop(state);
                 }
-                let attached = Python::try_attach(|py| self.run_work(py, &**serve, request));
+                let attached = threads::attach(|py| self.run_work(py, &**serve, request));
                 let mut state = self.state();
                 state.working -= 1;
+                state.served += 1;
                 if attached.is_none() {
                     // The interpreter is shutting down.
                     state.workers -= 1;
@@ -132,6 +153,14 @@ impl Link {
                     self.read_idle(&waker, epoch);
                 }
                 quiet = 0;
+                continue;
+            }
+            if !state.engine.poll_output().is_empty()
+                && !state.flushing
+                && let Channel::Stream(stream) = &self.channel
+            {
+                drop(state);
+                self.write_some(stream);
                 continue;
             }
             let idle = state.activity == last;
@@ -181,16 +210,17 @@ impl Link {
             state.reader = Reader::Nobody;
             state.idle_waker = None;
         }
-        let garbage = !state.garbage.is_empty();
+        let garbage = !state.garbage.is_empty() || state.notices.any();
         drop(state);
         if garbage && matches!(seen, Seen::Work | Seen::Ended) {
-            let _ = Python::try_attach(|_| self.drop_garbage());
+            let _ = threads::attach(|_| self.drop_garbage());
         }
     }
 
     fn run_work(&self, py: Python<'_>, serve: &dyn Fn(Python<'_>, Request), request: Request) {
         let thread = request.thread();
         let mut next = Some(request);
+        let mut held = None;
         while let Some(request) = next {
             if catch_unwind(AssertUnwindSafe(|| serve(py, request))).is_err() {
                 // The peer waits for a reply that will not come.
@@ -199,10 +229,26 @@ impl Link {
                 ));
                 return;
             }
-            let mut state = self.state();
-            next = state.lanes.get_mut(&thread).and_then(VecDeque::pop_front);
-            if next.is_none() {
-                state.lanes.remove(&thread);
+            let mut guard = self.state();
+            if guard.waiting_to_be_written() > CONGESTED {
+                drop(guard);
+                let _ = self.flush(py);
+                guard = self.state();
+                if guard.congested() {
+                    // The peer does not read: the rest waits until it does.
+                    guard.put_back(thread);
+                    break;
+                }
+            }
+            next = guard.next_of(thread);
+            drop(guard);
+            // The replies to a run of calls go together. Should the next one last, the worker that
+            // looks after the stream sends what is held back.
+            let since = *held.get_or_insert_with(Instant::now);
+            if next.is_none() || since.elapsed() > HOLD {
+                held = None;
+                // A stream that fails here ends the session, which whoever reads it reports.
+                let _ = self.flush(py);
             }
         }
         self.drop_garbage();

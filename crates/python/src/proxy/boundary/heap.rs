@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::boundary::{Container, container, contents};
-use super::object::{Object, Payload, is_proxy};
+use super::{Container, container, contents};
+use crate::proxy::object::{Object, Payload, is_proxy};
 
 /// Whether `heapq` is to work on a copy of this.
 ///

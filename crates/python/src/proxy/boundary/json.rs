@@ -9,8 +9,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use super::boundary::{Container, container, contents};
-use super::object::{Object, Payload, as_proxy, guarded, is_proxy};
+use super::{Container, container, contents};
+use crate::proxy::object::{Object, Payload, as_proxy, guarded, is_proxy};
+use crate::remote::copy_out;
 
 type Class = *mut ffi::PyTypeObject;
 
@@ -94,6 +95,10 @@ impl JsonDefault {
             } else {
                 value.clone()
             };
+            // All that is inside comes in one message.
+            if let Some(copy) = copy_out::for_reading(&value)? {
+                return Ok(copy);
+            }
             // SAFETY: attached, with a live object, which is a proxy of a known type where it is asked.
             unsafe {
                 if !is_proxy(value.as_ptr()) {

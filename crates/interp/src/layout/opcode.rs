@@ -1,0 +1,173 @@
+//! The base instructions of all supported versions by name. Which number each has is said by the
+//! `opcodes_3_NN.rs` of a version; what they do to the stack by `crate::effects`.
+
+/// An instruction of the base set: never a specialised or instrumented form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "no version has all of them")]
+pub(crate) enum Opcode {
+    AsyncGenWrap,
+    BeforeAsyncWith,
+    BeforeWith,
+    BinaryOp,
+    BinarySlice,
+    BinarySubscr,
+    BuildConstKeyMap,
+    BuildList,
+    BuildMap,
+    BuildSet,
+    BuildSlice,
+    BuildString,
+    BuildTuple,
+    Call,
+    CallFunctionEx,
+    CallIntrinsic1,
+    CallIntrinsic2,
+    CallKw,
+    CheckEgMatch,
+    CheckExcMatch,
+    CleanupThrow,
+    CompareOp,
+    ContainsOp,
+    ConvertValue,
+    Copy,
+    CopyFreeVars,
+    DeleteAttr,
+    DeleteDeref,
+    DeleteFast,
+    DeleteGlobal,
+    DeleteName,
+    DeleteSubscr,
+    DictMerge,
+    DictUpdate,
+    EndAsyncFor,
+    EndFor,
+    EndSend,
+    ExitInitCheck,
+    ExtendedArg,
+    ForIter,
+    FormatSimple,
+    FormatValue,
+    FormatWithSpec,
+    GetAiter,
+    GetAnext,
+    GetAwaitable,
+    GetIter,
+    GetLen,
+    GetYieldFromIter,
+    ImportFrom,
+    ImportName,
+    ImportStar,
+    IsOp,
+    JumpBackward,
+    JumpBackwardNoInterrupt,
+    JumpForward,
+    JumpIfFalseOrPop,
+    JumpIfTrueOrPop,
+    KwNames,
+    ListAppend,
+    ListExtend,
+    ListToTuple,
+    LoadAssertionError,
+    LoadAttr,
+    LoadBuildClass,
+    LoadClassderef,
+    LoadClosure,
+    LoadConst,
+    LoadDeref,
+    LoadFast,
+    LoadFastAndClear,
+    LoadFastCheck,
+    LoadFastLoadFast,
+    LoadFromDictOrDeref,
+    LoadFromDictOrGlobals,
+    LoadGlobal,
+    LoadLocals,
+    LoadMethod,
+    LoadName,
+    LoadSuperAttr,
+    MakeCell,
+    MakeFunction,
+    MapAdd,
+    MatchClass,
+    MatchKeys,
+    MatchMapping,
+    MatchSequence,
+    Nop,
+    PopExcept,
+    PopJumpBackwardIfFalse,
+    PopJumpBackwardIfNone,
+    PopJumpBackwardIfNotNone,
+    PopJumpBackwardIfTrue,
+    PopJumpForwardIfFalse,
+    PopJumpForwardIfNone,
+    PopJumpForwardIfNotNone,
+    PopJumpForwardIfTrue,
+    PopJumpIfFalse,
+    PopJumpIfNone,
+    PopJumpIfNotNone,
+    PopJumpIfTrue,
+    PopTop,
+    Precall,
+    PrepReraiseStar,
+    PrintExpr,
+    PushExcInfo,
+    PushNull,
+    RaiseVarargs,
+    Reraise,
+    Resume,
+    ReturnConst,
+    ReturnGenerator,
+    ReturnValue,
+    Send,
+    SetAdd,
+    SetFunctionAttribute,
+    SetUpdate,
+    SetupAnnotations,
+    StoreAttr,
+    StoreDeref,
+    StoreFast,
+    StoreFastLoadFast,
+    StoreFastStoreFast,
+    StoreGlobal,
+    StoreName,
+    StoreSlice,
+    StoreSubscr,
+    Swap,
+    ToBool,
+    UnaryInvert,
+    UnaryNegative,
+    UnaryNot,
+    UnaryPositive,
+    UnpackEx,
+    UnpackSequence,
+    WithExceptStart,
+    YieldValue,
+    /// None of them.
+    Unknown,
+}
+
+/// Declares the instructions of one version: `opcode`, `name` and the checks against the headers.
+macro_rules! opcodes {
+    ($($number:literal $opcode:ident $name:literal)*) => {
+        /// The instruction with a number.
+        pub(crate) const fn opcode(number: u8) -> Opcode {
+            match number {
+                $($number => Opcode::$opcode,)*
+                _ => Opcode::Unknown,
+            }
+        }
+
+        /// CPython's name for it.
+        pub(crate) const fn opcode_name(number: u8) -> &'static str {
+            match number {
+                $($number => $name,)*
+                _ => "an unknown instruction",
+            }
+        }
+
+        /// The numbers beside the C macros that must have the same value.
+        pub const OPCODE_CHECKS: &[(&str, usize)] = &[$(($name, $number)),*];
+    };
+}
+
+pub(crate) use opcodes;

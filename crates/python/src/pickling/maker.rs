@@ -1,0 +1,35 @@
+//! `objspace._pickles`: the functions that a pickle names, by which objects are made again.
+//!
+//! Their names and arguments are part of the format (`stream::FORMAT`). Python code does not call them.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyCFunction;
+
+/// The name of the module as it stands in pickles.
+pub(crate) const MODULE: &str = "objspace._pickles";
+
+static MAKERS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+
+/// Creates the module and puts it where the import system finds it.
+pub(crate) fn create<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyModule>> {
+    let module = PyModule::new(py, MODULE)?;
+    py.import("sys")?
+        .getattr("modules")?
+        .set_item(MODULE, &module)?;
+    let _ = MAKERS.set(py, module.clone().unbind());
+    Ok(module)
+}
+
+/// Adds a maker.
+pub(crate) fn add(module: &Bound<'_, PyModule>, function: Bound<'_, PyCFunction>) -> PyResult<()> {
+    module.add_function(function)
+}
+
+/// The maker of that name.
+pub(crate) fn get<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    match MAKERS.get(py) {
+        Some(module) => module.bind(py).getattr(name),
+        None => py.import(MODULE)?.getattr(name),
+    }
+}

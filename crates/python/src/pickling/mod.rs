@@ -1,0 +1,44 @@
+//! Thread pickling: code that runs, and everything it holds on to, written to bytes and made again
+//! elsewhere.
+//!
+//! The bytes are a pickle of protocol 5 behind a header. CPython's own pickler writes it; this package
+//! says how each kind of object is reduced, and loads by functions that pickles name.
+//!
+//! | file | |
+//! | --- | --- |
+//! | `stream` | the header: version, signature, checksum |
+//! | `reducer` | `reducer_override` of a pickler, user-registered reducers |
+//! | `maker` | the module of the functions that pickles name |
+//! | `code`, `globals` | code and its global variables, by reference or by value |
+//! | `objects/` | one file for each family of objects |
+//! | `allow` | what a pickle may name while it is loaded |
+//! | `explain` | the path to the object that could not be pickled |
+//! | `install` | the same for plain `pickle` and `copy` |
+//! | `hop` | what moving a coroutine asks of sessions and frames |
+//! | `frames/` | suspended and running frames |
+
+pub(crate) mod allow;
+pub(crate) mod code;
+pub(crate) mod errors;
+pub(crate) mod explain;
+pub(crate) mod frames;
+pub(crate) mod globals;
+pub(crate) mod hop;
+pub(crate) mod install;
+pub(crate) mod maker;
+pub(crate) mod objects;
+pub(crate) mod reducer;
+pub(crate) mod stream;
+pub(crate) mod unpickler;
+
+use pyo3::prelude::*;
+
+/// Makes `objspace._pickles`.
+pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
+    let makers = maker::create(py)?;
+    code::register(&makers)?;
+    globals::register(&makers)?;
+    install::register(&makers)?;
+    frames::register(&makers)?;
+    objects::register(&makers)
+}

@@ -1,0 +1,1 @@
+"""CPython's own tests, over objects of another process, reached by TCP."""

@@ -1,0 +1,1 @@
+"""A hostile client, and a server that must not be harmed by it."""
