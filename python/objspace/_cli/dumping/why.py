@@ -51,6 +51,7 @@ class Why:
             last = min(last, options.before - 1)
         self.range = (first, last)
         self.object: int | None = None
+        self.unwritten: list[str] = []
         if options.object is not None:
             self.object = source.serial(log, options.log, options.object)
 
@@ -98,6 +99,12 @@ class Why:
                 if question not in told:
                     told.add(question)
                     self._answer(each, *question)
+        if self.unwritten:
+            self.printer()
+            self.printer(
+                ("nothing in the log writes ", output.HEADING),
+                ", ".join(dict.fromkeys(self.unwritten)),
+            )
         return OK
 
     def _last_run(self, backwards: Iterator[dump.Operation]) -> list[dump.Operation]:
@@ -167,16 +174,13 @@ class Why:
             limit = min(limit * 4, source.PAGE)
         named = self.words.value(dump.Ref(serial))
         what = named if attribute is None else f"{named}.{attribute}"
-        self.printer()
         if found:
+            self.printer()
             self.printer((f"{what} was last written by", output.HEADING))
             for one in found[: self.count]:
                 self._show(one)
             return
-        born = self.log.find(object=serial, limit=1)
-        self.printer((f"{what} was written by nothing that is recorded", output.HEADING))
-        if born:
-            self.printer("  first seen in ", *self.words.line(born[0], width=1))
+        self.unwritten.append(what)
 
     def _is_method(self, each: dump.Operation) -> bool:
         """Whether what was read is a method, so that the contents are the question."""
