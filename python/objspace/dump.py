@@ -24,6 +24,7 @@ import contextlib
 import os
 import platform
 import sys
+import threading  # noqa: F401 - the recorder reads the names of threads from it
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 

@@ -511,6 +511,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
+@pytest.mark.filterwarnings("default")
 def test_a_terminal_gets_colours(folder):
     terminal = Terminal(folder, "dump", "show", "shop.dump", "--limit", "1")
     out = ""
@@ -531,7 +532,7 @@ def test_browse_searches_unfolds_and_shows_source_and_lives(folder, log):
     terminal.wait_for("a regular expression")
     terminal.type("state = 'paid'\r")
     # Inside main() and pay(), which were folded.
-    terminal.wait_for("= 'paid'")
+    terminal.wait_for("operand 1: 'paid'")
     terminal.type("n")
     terminal.wait_for("nothing after matches")
     terminal.type("g")

@@ -378,12 +378,7 @@ impl Log {
     ///
     /// # Errors
     /// The log does not have the parent, cannot be read, or is damaged.
-    pub fn children(
-        &self,
-        parent: u64,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Operation>, Error> {
+    pub fn children(&self, parent: u64, after: u64, limit: usize) -> Result<Vec<Operation>, Error> {
         let (first, _) = self.range();
         let whole = match parent {
             0 => None,
