@@ -24,6 +24,7 @@ import contextlib
 import os
 import platform
 import sys
+import threading  # noqa: F401 - the recorder reads the names of threads from it
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -154,6 +155,7 @@ def start(
         "meta": [
             ("python", platform.python_version()),
             ("argv", "\0".join(sys.argv)),
+            ("cwd", _folder()),
             ("pid", str(os.getpid())),
             ("started", repr(time.time())),
         ],
@@ -227,6 +229,14 @@ def watch(obj: Any) -> Any:
     Raises `TypeError` for an object of which there can be no proxy.
     """
     return _core.make_proxy(_core._DumpWatcher(), obj=obj)
+
+
+def _folder() -> str:
+    """The current directory, to which the paths of scripts are relative; "" if it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _listed(name: str, values: Any) -> list[Any]:

@@ -348,25 +348,66 @@ impl Log {
         };
         let operations = self.find(&query, false, usize::MAX)?;
         let first = operations.iter().map(|operation| operation.number).min();
-        let mut death = None;
-        for index in (0..self.blocks().len()).rev() {
-            let (serials, _) = self.summary(index)?;
-            if serials.binary_search(&serial).is_ok() {
-                death = self
-                    .block(index)?
-                    .deaths
-                    .iter()
-                    .find(|death| death.serial == serial)
-                    .map(|death| (death.after, death.thread));
-                break;
-            }
-        }
         Ok(Life {
             object,
             first,
             operations,
-            death,
+            death: self.death(serial)?,
         })
+    }
+
+    /// When an object was gone: the last operation that had begun then, and the thread. `None`: it
+    /// was alive when the log ended.
+    ///
+    /// # Errors
+    /// The log cannot be read, or is damaged.
+    pub fn death(&self, serial: u64) -> Result<Option<(u64, u32)>, Error> {
+        for index in (0..self.blocks().len()).rev() {
+            let (serials, _) = self.summary(index)?;
+            if serials.binary_search(&serial).is_ok() {
+                let block = self.block(index)?;
+                let death = block.deaths.iter().find(|death| death.serial == serial);
+                return Ok(death.map(|death| (death.after, death.thread)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The operations that are directly part of one (of none, if it is zero), in order, those after
+    /// the operation `after`, at most `limit`. Reads no further than the end of `parent`.
+    ///
+    /// # Errors
+    /// The log does not have the parent, cannot be read, or is damaged.
+    pub fn children(&self, parent: u64, after: u64, limit: usize) -> Result<Vec<Operation>, Error> {
+        let (first, _) = self.range();
+        let whole = match parent {
+            0 => None,
+            _ => Some(self.operation(parent)?),
+        };
+        let start = after.max(parent).saturating_add(1).max(first);
+        let mut found = Vec::new();
+        let Some(from) = self.block_of(start) else {
+            return Ok(found);
+        };
+        for index in from..self.blocks().len() {
+            let block = self.block(index)?;
+            for row in block.operations.iter().filter(|row| row.number >= start) {
+                let is_child = match &whole {
+                    // What a ring has dropped is parent of nothing.
+                    None => row.parent < first,
+                    Some(whole) if whole.thread != row.thread => false,
+                    Some(whole) if row.depth <= whole.depth => return Ok(found),
+                    Some(_) => row.parent == parent,
+                };
+                if found.len() >= limit {
+                    return Ok(found);
+                }
+                if is_child {
+                    found.push(self.complete(index, &block, row)?);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// How many operations each site has, by block summaries and rows: the basis of every ranking.

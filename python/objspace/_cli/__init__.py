@@ -207,8 +207,10 @@ def parser() -> Parser:
     )
     dump.set_defaults(module="dump", action=None, grammar=dump)
     from objspace._cli import dump as dump_commands
+    from objspace._cli import dumping
 
     dump_commands.add_run(actions)
+    dumping.add(actions)
 
     pickles = commands.add_parser(
         "pickle",

@@ -355,6 +355,28 @@ impl DumpLog {
         })
     }
 
+    /// When an object was gone: the last operation that had begun then, and the thread; or `None`.
+    fn death(&self, py: Python<'_>, serial: u64) -> PyResult<Option<(u64, u32)>> {
+        py.detach(|| self.log.death(serial)).map_err(wrong)
+    }
+
+    /// The operations directly part of one (0: of none), in order, after the operation `after`.
+    #[pyo3(signature = (parent, *, after = 0, limit = None))]
+    fn children(
+        &self,
+        py: Python<'_>,
+        parent: u64,
+        after: u64,
+        limit: Option<usize>,
+    ) -> PyResult<Vec<Py<DumpOperation>>> {
+        let limit = limit.unwrap_or(usize::MAX);
+        py.detach(|| self.log.children(parent, after, limit))
+            .map_err(wrong)?
+            .iter()
+            .map(|operation| self.operation_of(py, operation))
+            .collect()
+    }
+
     /// How many operations were performed at each site.
     fn counts(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         py.detach(|| self.log.counts()).map_err(wrong)
