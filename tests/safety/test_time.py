@@ -220,10 +220,11 @@ def test_a_server_notices_a_stopped_client(serving, connected):
 
 def test_a_peer_busy_in_c_code_that_holds_the_gil_is_not_dead(serving, connected):
     server = serving(SOURCE)
-    remote = connected(server.url, heartbeat=1.0)
-    other = connected(server.url, heartbeat=1.0)
+    # Long enough for the answer to a ping to come in time on a machine with much else to do.
+    remote = connected(server.url, heartbeat=2.0)
+    other = connected(server.url, heartbeat=2.0)
     results = []
-    thread = threading.Thread(target=lambda: results.append(remote.hold_gil(3)))
+    thread = threading.Thread(target=lambda: results.append(remote.hold_gil(4)))
     thread.start()
     # This one waits for a server that cannot even begin with it.
     assert other.echo("after") == "after"
@@ -251,6 +252,31 @@ def test_a_client_busy_in_c_code_that_holds_the_gil_is_not_dead(serving, python)
         server.url,
     )
     assert (done.stdout, done.stderr) == ("alive\n", "")
+
+
+STOPPED_CLIENT = """
+import sys, objspace
+remote = objspace.connect(sys.argv[1], heartbeat=1.0)
+print("ready", flush=True)
+sys.stdin.readline()
+print(remote.call_late(lambda: "alive", 1.5), flush=True)
+"""
+
+
+def test_a_client_that_was_stopped_does_not_take_its_own_silence_for_the_peer_s(serving):
+    server = serving(SOURCE)
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED_CLIENT, server.url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as client:
+        assert client.stdout.readline() == b"ready\n"
+        client.send_signal(signal.SIGSTOP)
+        # The time that it is stopped for is what is tested, and waits for nothing.
+        time.sleep(1.0)
+        client.send_signal(signal.SIGCONT)
+        assert client.communicate(b"go\n", 20) == (b"alive\n", b"")
 
 
 def test_a_long_call_is_not_a_dead_peer(serving, connected):

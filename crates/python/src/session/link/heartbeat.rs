@@ -109,23 +109,21 @@ impl Link {
 
 fn look_after_all() {
     let mut pause = Duration::ZERO;
-    let mut last = Instant::now();
     loop {
+        let asleep = Instant::now();
         std::thread::sleep(pause);
         let now = Instant::now();
-        // This process was stopped, or the machine slept: nobody else is to blame for that.
-        let stopped = now.duration_since(last) > pause.saturating_mul(3) + Duration::from_secs(1);
-        last = now;
+        // This process was stopped, or had no processor, or the machine slept: the time beyond the
+        // pause counts against nobody, and whoever was not asked is asked first.
+        let late = now.duration_since(asleep).saturating_sub(pause);
         let mut patients = std::mem::take(&mut monitor().patients);
         pause = TICK;
         patients.retain_mut(|patient| {
             let Some(link) = patient.link.upgrade() else {
                 return false;
             };
-            if stopped {
-                patient.heard = now;
-                patient.wrote = now;
-            }
+            patient.heard = (patient.heard + late).min(now);
+            patient.wrote = (patient.wrote + late).min(now);
             let alive = patient.look(&link, now);
             if let Some(limit) = patient.limit {
                 pause = pause.min(limit / 8);
