@@ -11,7 +11,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: demo test help build lint fmt fmt-check ruff clippy mypy dependencies deny cargo-test \
-        pythons pip-install readme clean fuzz memcheck soak soak-pickling soak-servers
+        pythons pip-install readme clean fuzz memcheck soak soak-dump soak-pickling soak-servers
 
 # The tags of the Pythons found, oldest first: py311 py312 py313.
 ifeq ($(origin PYTHONS), undefined)
@@ -48,6 +48,7 @@ help:
 	@echo "make soak-pickling     2 000 random generators, paused and pickled at every yield"
 	@echo "make soak              10 000 random programs on one process and on two, ARGS='--seed 1'"
 	@echo "make soak-servers      two servers and eight clients for SOAK_SECONDS (7200), with kills"
+	@echo "make soak-dump         ten test modules of CPython, without and under the recorder, each Python"
 	@echo "make fuzz              each fuzz target for FUZZ_SECONDS (60) on the kept corpus"
 	@echo "make readme            put the demo's output into README.md"
 	@echo "make clean             remove what was built; the next build starts from nothing"
@@ -195,6 +196,12 @@ SOAK_SECONDS ?= 7200
 soak-servers: .venv/$(FIRST)/installed
 	$(call step,$(FIRST): servers for $(SOAK_SECONDS) s)
 	@$(BIN)/python tools/soak-servers --seconds $(SOAK_SECONDS)
+
+soak-dump: $(PYTHONS:%=soak-dump-%)
+
+soak-dump-%: .venv/%/installed
+	$(call step,$*: test modules of CPython under the recorder)
+	@.venv/$*/bin/python tools/soak-dump $(ARGS)
 
 soak-pickling: .venv/$(FIRST)/dev .venv/$(FIRST)/installed
 	$(call step,$(FIRST): soak of pickling)
