@@ -92,7 +92,9 @@ fn install_all(py: Python<'_>, exceptions: bool, before: &mut Vec<Before>) -> Py
     for class in &kinds.types {
         let class = class.bind(py).clone();
         let kind = kinds.of(&class);
-        if matches!(kind, Some(Kind::Never(_) | Kind::Globals)) {
+        // A copy of a task would step the same coroutine: `copy` goes on refusing, picklers have the
+        // second hook.
+        if matches!(kind, Some(Kind::Never(_) | Kind::Globals | Kind::Task)) {
             continue;
         }
         set(before, &registry, &class, &by_copyreg)?;

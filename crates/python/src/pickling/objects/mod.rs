@@ -12,6 +12,7 @@
 //! | `traceback` | tracebacks and frames |
 //! | `context` | context variables and contexts |
 //! | `file` | regular files, where the user asks for it |
+//! | `python/objspace/_tasks.py` | tasks and futures of `asyncio` |
 
 mod cell;
 mod class;
@@ -26,10 +27,10 @@ mod view;
 
 use std::collections::HashMap;
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCode, PyTuple, PyType};
+use pyo3::{ffi, intern};
 
 use super::globals::{self, Globals};
 use super::reducer::{CodeMode, Pass, refused};
@@ -61,6 +62,8 @@ pub(crate) enum Kind {
     Sentinel,
     SetIterator,
     StaticMethod,
+    /// A task or future of `asyncio`.
+    Task,
     Traceback,
     /// Refused, with the reason.
     Never(&'static str),
@@ -170,6 +173,10 @@ pub(crate) fn kinds(py: Python<'_>) -> PyResult<&'static Kinds> {
                 ),
             )?;
         }
+        let tasks = py.import("objspace._tasks")?.call_method0("types")?;
+        for class in tasks.try_iter()? {
+            add(class?, Kind::Task)?;
+        }
         for (class, kind) in view::types(py)? {
             add(class.into_any(), kind)?;
         }
@@ -213,6 +220,11 @@ pub(crate) fn reduce<'py>(
         Kind::Sentinel => descriptor::sentinel(object).map(Some),
         Kind::SetIterator => view::set_iterator(object).map(Some),
         Kind::StaticMethod => descriptor::wrapper(object, "make_staticmethod").map(Some),
+        Kind::Task => {
+            let module = py.import(intern!(py, "objspace._tasks"))?;
+            let reduced = module.call_method1(intern!(py, "reduce"), (object,))?;
+            Ok(Some(reduced.cast_into::<PyTuple>()?))
+        }
         Kind::Traceback => traceback::reduce(object, pass).map(Some),
         // Picklers that others have made may know better.
         Kind::Never(_) if pass.mode == CodeMode::Plain => Ok(None),
