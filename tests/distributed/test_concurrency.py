@@ -99,6 +99,8 @@ def test_recursion_to_and_fro_succeeds(link, depth):
     assert place.nest(depth // 2, back) == depth // 2
 
 
+# More than the limit of the process inside, which otherwise could not be reported.
+@pytest.mark.timeout(90)
 @pytest.mark.parametrize("transport_of_child", ["pair", "spawn", "tcp"])
 def test_recursion_a_thousand_deep_ends_well(python, transport_of_child):
     program = """
