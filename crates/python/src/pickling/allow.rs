@@ -190,9 +190,7 @@ pub(crate) fn attribute(value: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
 /// An imported module, imported now if need be.
 pub(crate) fn import<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     module(name)?;
-    let modules = py
-        .import(intern!(py, "sys"))?
-        .getattr(intern!(py, "modules"))?;
+    let modules = maker::modules(py)?;
     if let Ok(module) = modules.get_item(name)
         && !module.is_none()
     {

@@ -242,9 +242,7 @@ fn module_of(code: &Bound<'_, PyCode>) -> PyResult<Option<String>> {
     if file.starts_with('<') && !file.starts_with("<frozen ") {
         return Ok(None);
     }
-    let modules = py
-        .import(intern!(py, "sys"))?
-        .getattr(intern!(py, "modules"))?;
+    let modules = maker::modules(py)?;
     let known = FILES
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -304,10 +302,7 @@ pub(crate) fn reduce<'py>(
     if mode != CodeMode::Value {
         let module = module_of(code)?;
         if let Some(name) = &module {
-            let module = py
-                .import(intern!(py, "sys"))?
-                .getattr(intern!(py, "modules"))?
-                .get_item(name)?;
+            let module = maker::modules(py)?.get_item(name)?;
             if find(&module, name, &hash)?.is_some() {
                 let qualname = code.getattr(intern!(py, "co_qualname"))?;
                 let arguments = (name, qualname, PyBytes::new(py, &hash));

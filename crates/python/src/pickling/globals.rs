@@ -7,13 +7,16 @@
 //! same program have the same `__main__`: there, and in the process that wrote the pickle, the name
 //! is enough.
 
-use std::collections::HashSet;
-use std::sync::OnceLock;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyCode, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{
+    PyBytes, PyCode, PyDict, PyList, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference,
+};
 use sha2::{Digest, Sha256};
 
 use super::reducer::{CodeMode, phased, reduced};
@@ -43,28 +46,52 @@ impl Globals {
 
 /// The stand-in of `dict`: the same one for as long as it is alive, for the sake of a pickler's memo.
 pub(crate) fn wrap<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Bound<'py, Globals>> {
-    static ALIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static ALIVE: LazyLock<Mutex<HashMap<usize, Py<PyWeakrefReference>>>> =
+        LazyLock::new(Mutex::default);
     let py = dict.py();
-    let alive = ALIVE
-        .get_or_try_init(py, || {
-            py.import("weakref")?
-                .getattr("WeakValueDictionary")?
-                .call0()
-                .map(Bound::unbind)
-        })?
-        .bind(py);
     let key = dict.as_ptr() as usize;
-    if let Ok(found) = alive.get_item(key)
+    // References are cloned inside of the lock and looked at outside: no Python code runs there.
+    let known = ALIVE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&key)
+        .map(|reference| reference.clone_ref(py));
+    if let Some(known) = known
+        && let Some(found) = known.bind(py).upgrade()
         && let Ok(found) = found.cast_into::<Globals>()
         && found.get().dict.is(dict)
     {
         return Ok(found);
     }
-    let dict = dict.clone().unbind();
-    let made = Bound::new(py, Globals { dict })?;
-    alive.set_item(key, &made)?;
+    let made = Bound::new(
+        py,
+        Globals {
+            dict: dict.clone().unbind(),
+        },
+    )?;
+    let reference = PyWeakrefReference::new(&made)?.unbind();
+    let dead = {
+        let mut alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dead: Vec<_> = alive.insert(key, reference).into_iter().collect();
+        // Those of dicts that are gone stay until many have gathered.
+        if alive.len() > MOST_ALIVE.load(Ordering::Relaxed) {
+            let (kept, gone): (HashMap<_, _>, HashMap<_, _>) = std::mem::take(&mut *alive)
+                .into_iter()
+                .partition(|(_, reference)| reference.bind(py).upgrade().is_some());
+            MOST_ALIVE.store(MOST_DEAD.max(2 * kept.len()), Ordering::Relaxed);
+            *alive = kept;
+            dead.extend(gone.into_values());
+        }
+        dead
+    };
+    drop(dead);
     Ok(made)
 }
+
+/// How many stand-ins of dicts that are gone are remembered at least before they are looked through.
+const MOST_DEAD: usize = 1000;
+/// How many stand-ins there may be before the next look.
+static MOST_ALIVE: AtomicUsize = AtomicUsize::new(MOST_DEAD);
 
 /// The dict behind what stands for globals in the arguments of a maker.
 pub(crate) fn unwrap<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
@@ -84,11 +111,7 @@ pub(crate) fn importable(dict: &Bound<'_, PyDict>, mode: CodeMode) -> PyResult<O
         return Ok(None);
     };
     let py = dict.py();
-    let Ok(module) = py
-        .import(intern!(py, "sys"))?
-        .getattr(intern!(py, "modules"))?
-        .get_item(&name)
-    else {
+    let Ok(module) = maker::modules(py)?.get_item(&name) else {
         return Ok(None);
     };
     let Ok(theirs) = module.getattr(intern!(py, "__dict__")) else {
@@ -173,9 +196,7 @@ fn origin<'py>(
     if let Some(origin) = dict.get_item(ORIGIN)? {
         return origin.extract().map_err(PyErr::from);
     }
-    let modules = py
-        .import(intern!(py, "sys"))?
-        .getattr(intern!(py, "modules"))?;
+    let modules = maker::modules(py)?;
     let of_module = modules
         .get_item(name)
         .and_then(|module| module.getattr(intern!(py, "__dict__")))
@@ -207,9 +228,7 @@ pub(crate) fn used<'py>(
     names.sort_unstable();
     let values = PyDict::new(py);
     let submodules = PyList::empty(py);
-    let modules = py
-        .import(intern!(py, "sys"))?
-        .getattr(intern!(py, "modules"))?;
+    let modules = maker::modules(py)?;
     for name in &names {
         let Some(value) = dict.get_item(name)? else {
             continue;
@@ -343,9 +362,7 @@ pub(crate) fn namespace<'py>(
     let same = written_by == process()
         || (main && !written_in.is_empty() && program(py)?.as_bytes() == written_in);
     if same {
-        let modules = py
-            .import(intern!(py, "sys"))?
-            .getattr(intern!(py, "modules"))?;
+        let modules = maker::modules(py)?;
         let key = if main { "__main__" } else { &*text };
         if let Ok(module) = modules.get_item(key)
             && let Ok(module) = module.cast_into::<PyModule>()
@@ -372,9 +389,7 @@ pub(crate) fn fill(globals: &Bound<'_, PyDict>, used: &Bound<'_, PyTuple>) -> Py
         allow::import(py, &name.extract::<String>()?)?;
     }
     if let Some(name) = module_name(globals)? {
-        let modules = py
-            .import(intern!(py, "sys"))?
-            .getattr(intern!(py, "modules"))?;
+        let modules = maker::modules(py)?;
         if let Ok(module) = modules.get_item(name)
             && let Ok(module) = module.cast_into::<PyModule>()
             && module.dict().is(globals)

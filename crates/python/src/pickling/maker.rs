@@ -2,6 +2,7 @@
 //!
 //! Their names and arguments are part of the format (`stream::FORMAT`). Python code does not call them.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyCFunction;
@@ -32,4 +33,12 @@ pub(crate) fn get<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny
         Some(module) => module.bind(py).getattr(name),
         None => py.import(MODULE)?.getattr(name),
     }
+}
+
+/// `sys.modules` as it is now. `Python::import` would go through `__import__` each time.
+pub(crate) fn modules(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    static SYS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    SYS.get_or_try_init(py, || py.import("sys").map(Bound::unbind))?
+        .bind(py)
+        .getattr(intern!(py, "modules"))
 }
