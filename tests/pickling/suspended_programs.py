@@ -117,6 +117,22 @@ def groups():
     return log
 
 
+def displays_in_finally():
+    log = []
+    try:
+        try:
+            raise LookupError("lost")
+        finally:
+            yield [2, 1, 1][(yield log) is None]
+    except LookupError:
+        yield log
+    try:
+        raise LookupError("lost")
+    except LookupError:
+        yield [2, 1, 1][(yield log) is None]
+    return log
+
+
 def managers():
     log = []
     with Manager(log, "a"), Manager(log, "b", suppress=True):
@@ -342,6 +358,7 @@ GENERATORS = {
         "loops",
         "handlers",
         "groups",
+        "displays_in_finally",
         "managers",
         "half_evaluated",
         "comprehensions",

@@ -168,13 +168,12 @@ impl Shape {
             let stack: Stack = step.stack.as_deref()?.to_vec();
             let start = step.start;
             self.in_range(instruction, names)?;
-            let next_is_loop = || {
-                let next = self.instructions.get(number + 1);
-                next.is_some_and(|next| opcode(next.instruction.opcode) == Opcode::ForIter)
-            };
+            let next = self.instructions.get(number + 1);
+            let next = next.map(|next| opcode(next.instruction.opcode));
             let is = opcode(instruction.opcode);
-            let loads_iterator =
-                is == Opcode::LoadFast && instruction.argument == 0 && next_is_loop();
+            let loads_iterator = is == Opcode::LoadFast
+                && instruction.argument == 0
+                && next == Some(Opcode::ForIter);
             let before = |index: usize| {
                 let step = number
                     .checked_sub(index)
@@ -182,10 +181,17 @@ impl Shape {
                 step.map(|step| opcode(step.instruction.opcode))
             };
             let context = Context {
+                // `except*` goes on with the exception; a display in a `finally`, which begins the
+                // same way, with its first element.
                 gathers_exceptions: is == Opcode::BuildList
-                    && (before(1) == Some(Opcode::PushExcInfo)
-                        || before(1) == Some(Opcode::Copy)
-                            && before(2) == Some(Opcode::PushExcInfo)),
+                    && instruction.argument == 0
+                    && if cfg!(Py_3_12) {
+                        before(1) == Some(Opcode::PushExcInfo) && next == Some(Opcode::Copy)
+                    } else {
+                        before(1) == Some(Opcode::Copy)
+                            && before(2) == Some(Opcode::PushExcInfo)
+                            && next == Some(Opcode::Swap)
+                    },
                 constant_is_tuple: is == Opcode::LoadConst
                     && constant_is_tuple(instruction.argument)?,
                 loads_iterator,

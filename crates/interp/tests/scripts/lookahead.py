@@ -405,6 +405,12 @@ for path in sorted(library.glob("*.py")) + sorted(library.glob("asyncio/*.py")) 
         codes.extend(c for c in code.co_consts if isinstance(c, types.CodeType))
 assert total > 5000, total
 
+# A display in a `finally` begins as the list of an `except*` does.
+for display in "[2, 1, 1][x]", "[*x]", "[]", "[] < x < y", "[y for y in x]":
+    source = f"def f(x, y):\n try: x()\n finally: yield {display}"
+    [code] = [c for c in compile(source, "", "exec").co_consts if isinstance(c, types.CodeType)]
+    assert understood(code), display
+
 
 # ---------------------------------------------------------------- what it costs
 def timed(x, count=200_000):
