@@ -55,8 +55,9 @@ const PLACES: [&str; 3] = ["co_filename", "co_firstlineno", "co_linetable"];
 
 /// The hash of a code object and of all code nested in it. It is kept for as long as the object lives.
 pub(crate) fn hash(code: &Bound<'_, PyCode>) -> PyResult<Hash> {
-    static KNOWN: LazyLock<Mutex<HashMap<usize, (Py<PyAny>, Hash)>>> =
-        LazyLock::new(Mutex::default);
+    /// By address: a weak reference to the code object, and its hash.
+    type Known = HashMap<usize, (Py<PyAny>, Hash)>;
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
     let py = code.py();
     let address = code.as_ptr() as usize;
     // References are cloned inside of the lock and looked at outside: no Python code runs there.

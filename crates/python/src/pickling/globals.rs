@@ -194,7 +194,7 @@ fn origin<'py>(
 ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
     let py = dict.py();
     if let Some(origin) = dict.get_item(ORIGIN)? {
-        return origin.extract().map_err(PyErr::from);
+        return origin.extract();
     }
     let modules = maker::modules(py)?;
     let of_module = modules
