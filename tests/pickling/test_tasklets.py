@@ -452,3 +452,19 @@ def test_names():
     assert objspace.schedule is schedule
     assert objspace.tasklets is tasklets
     assert sys.modules["objspace.tasklets"] is tasklets
+
+
+def test_a_tasklet_is_pickled_after_one_that_began_earlier_has_ended():
+    def turns(n):
+        for _ in range(n):
+            schedule()
+        return n
+
+    first, second = tasklet(turns)(1), tasklet(turns)(4)
+    schedule()
+    schedule()
+    assert second.alive and not first.alive
+    copy = again(second)
+    copy.insert()
+    run()
+    assert (second.value, copy.value) == (4, 4)

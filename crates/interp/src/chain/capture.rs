@@ -40,13 +40,18 @@ pub unsafe fn based<T>(entry: *mut PyObject, work: impl FnOnce() -> T) -> T {
     /// Also when `work` panics.
     struct End {
         thread: *mut Thread,
-        depth: usize,
+        base: (usize, usize),
         before: *mut Handled,
     }
 
     impl Drop for End {
         fn drop(&mut self) {
-            BASES.with_borrow_mut(|bases| bases.truncate(self.depth));
+            // Not always the last: greenlets end in any order.
+            BASES.with_borrow_mut(|bases| {
+                if let Some(at) = bases.iter().rposition(|base| *base == self.base) {
+                    bases.remove(at);
+                }
+            });
             // SAFETY: this is the thread that began; what ran has taken off its own items.
             unsafe { (*self.thread).exc_info = self.before };
         }
@@ -62,10 +67,10 @@ pub unsafe fn based<T>(entry: *mut PyObject, work: impl FnOnce() -> T) -> T {
         };
         let end = End {
             thread,
-            depth: BASES.with_borrow(Vec::len),
+            base: (frame, entry as usize),
             before: (*thread).exc_info,
         };
-        BASES.with_borrow_mut(|bases| bases.push((frame, entry as usize)));
+        BASES.with_borrow_mut(|bases| bases.push(end.base));
         if !entry.is_null() {
             (*thread).exc_info = &raw mut item;
         }
@@ -74,6 +79,10 @@ pub unsafe fn based<T>(entry: *mut PyObject, work: impl FnOnce() -> T) -> T {
         pyo3_ffi::Py_XDECREF(item.value);
         result
     }
+}
+
+fn is_base(bases: &[(usize, usize)], frame: *const Frame) -> bool {
+    bases.iter().any(|(base, _)| *base == frame as usize)
 }
 
 /// Notes that a frame waits for what its record says.
@@ -127,10 +136,15 @@ pub unsafe fn capture(callee: *mut PyObject) -> Result<(Vec<Record>, Option<Owne
     // SAFETY: attached; all frames of this thread stand still below this call, and those of Python
     // code have valid code and slots as far as the analysis of their code says.
     unsafe {
-        if BASES.with_borrow(Vec::is_empty) {
+        let thread = PyThreadState_Get().cast::<Thread>();
+        // The base of another greenlet is none of this chain.
+        let mut below = (*thread).frame();
+        while !below.is_null() && !BASES.with_borrow(|bases| is_base(bases, below)) {
+            below = (*below).previous;
+        }
+        if below.is_null() && !BASES.with_borrow(|bases| is_base(bases, below)) {
             return Err(Refused::NoBase);
         }
-        let thread = PyThreadState_Get().cast::<Thread>();
         let mut records = Vec::new();
         let mut inner = Callee::Native(callee);
         let mut through_c = true;
