@@ -134,8 +134,14 @@ dependencies:
 
 deny:
 	$(call step,cargo deny)
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny --all-features check; \
-	else echo "not installed, skipped (cargo install cargo-deny)"; fi
+	@if ! cargo deny --version >/dev/null 2>&1; then \
+	    echo "not installed, skipped (cargo install cargo-deny)"; \
+	else \
+	    cargo deny --all-features --log-level error check bans licenses sources && \
+	    if cargo deny --log-level off fetch db >/dev/null 2>&1; then \
+	        cargo deny --all-features --log-level error check --disable-fetch advisories; \
+	    else echo "advisories not checked: their database cannot be fetched"; fi; \
+	fi
 
 clippy:
 	$(call step,clippy: crates without Python)
