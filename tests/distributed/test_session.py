@@ -380,3 +380,26 @@ def test_a_reply_beyond_the_limit_of_a_message_is_an_error_of_that_call_only():
     assert here.remote.zeros(3) == b"\0\0\0"
     here.close()
     there.close()
+
+
+def test_a_child_in_which_a_call_first_imports_threading_leaves_by_itself():
+    import objspace
+    from objspace.distributed import session_of
+
+    setup = """
+import objspace, sys
+
+def load():
+    known = "threading" in sys.modules
+    import threading
+    return known, threading.current_thread() is threading.main_thread()
+
+server = objspace.Server({"load": load}, "tcp://127.0.0.1:0").start()
+address = server.address
+"""
+    child = objspace.spawn(setup=setup)
+    remote = objspace.connect(child.remote.address)
+    assert remote.load() == (True, False)
+    session_of(remote).close()
+    child.close()
+    assert child.process.returncode == 0

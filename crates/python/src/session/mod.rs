@@ -109,6 +109,11 @@ fn open(
     policy: Py<Policy>,
     host: Option<reception::Host>,
 ) -> Arc<Connection> {
+    // The thread that first imports it is the main thread to it, for which the interpreter waits at
+    // its end: that must not be a thread that serves.
+    if let Err(error) = py.import("threading") {
+        error.write_unraisable(py, None);
+    }
     let limits = Limits::default();
     let engine = Engine::new(&Config {
         agent: agent(py),
