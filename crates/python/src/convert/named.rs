@@ -2,7 +2,7 @@
 //! the classes of a fixed list of standard-library modules. A name from the peer is looked up in
 //! these and nowhere else; it never makes this process import anything outside the list.
 
-use pyo3::exceptions::{PyBaseException, PyTypeError};
+use pyo3::exceptions::{PyBaseException, PyImportError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyType};
 
@@ -219,8 +219,11 @@ fn lookup<'py>(
     if qualname.contains('.') || private {
         return Ok(None);
     }
-    let Ok(module_object) = py.import(module) else {
-        return Ok(None);
+    let module_object = match py.import(module) {
+        Ok(found) => found,
+        // Not in this version of Python. Any other error is none of the name.
+        Err(error) if error.is_instance_of::<PyImportError>(py) => return Ok(None),
+        Err(error) => return Err(error),
     };
     let Some(found) = module_object.getattr_opt(qualname)? else {
         return Ok(None);

@@ -349,7 +349,7 @@ impl Connection {
                 Ok(question) => Link::expect(&mut state, question, deadline),
                 Err(error) => {
                     drop(state);
-                    return Err(errors::protocol(&error));
+                    return Err(errors::unsent(&error));
                 }
             }
         };

@@ -6,11 +6,14 @@ use std::io::ErrorKind;
 use objspace_net::Error as NetError;
 use pyo3::exceptions::{
     PyBaseException, PyConnectionError, PyConnectionRefusedError, PyException, PyKeyError,
-    PyOSError, PyValueError,
+    PyOSError, PyRecursionError, PyValueError,
 };
 use pyo3::prelude::*;
 
 use super::link::End;
+
+/// With so many nested calls, too many of them are a recursion, not a crowd of threads.
+const MANY: usize = 500;
 
 create_exception!(
     objspace,
@@ -124,6 +127,21 @@ pub(crate) fn forked(peer: &str) -> PyErr {
 /// What an error of the engine raises where it concerns one call only.
 pub(crate) fn protocol(error: &objspace_proto::Error) -> PyErr {
     ProtocolError::new_err(error.to_string())
+}
+
+/// What is raised where a request could not be sent. Calls to and fro that are nested in one another
+/// until no more may be under way are a recursion without end.
+pub(crate) fn unsent(error: &objspace_proto::Error) -> PyErr {
+    let nested = super::threads::nesting();
+    match error {
+        objspace_proto::Error::LimitExceeded {
+            what: objspace_proto::Limit::Requests,
+            ..
+        } if nested > MANY => PyRecursionError::new_err(format!(
+            "{error}: calls between the processes are nested {nested} deep"
+        )),
+        error => protocol(error),
+    }
 }
 
 /// What is raised where no session comes to be. An attempt that would fail again has the attribute

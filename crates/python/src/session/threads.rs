@@ -113,6 +113,11 @@ pub(crate) fn enter(
     Guard
 }
 
+/// In how many calls of other processes this thread is nested.
+pub(crate) fn nesting() -> usize {
+    RUNNING.with_borrow(Vec::len)
+}
+
 /// When the first of the calls that this thread is nested in is given up.
 pub(crate) fn inherited_deadline() -> Option<Instant> {
     RUNNING.with_borrow(|running| running.iter().filter_map(|call| call.deadline).min())
