@@ -346,19 +346,20 @@ unsafe fn on_frame(run: *mut Run<'_>, frame: *mut Frame) -> *mut PyObject {
     unsafe {
         let index = (*run).index;
         fill(run, index, frame);
+        link(run, index, frame);
         let outcome = if index + 1 < records(run).len() {
-            link(run, index, frame);
-            let outcome = descend(run, index + 1);
-            unlink(run, frame);
-            outcome
+            descend(run, index + 1)
         } else {
             begin(run)
         };
         if (*run).failed {
             drop(outcome);
+            unlink(run, frame);
             return ptr::null_mut();
         }
-        match settle::settle(&records(run)[index], frame, outcome) {
+        let step = settle::settle(&records(run)[index], frame, outcome);
+        unlink(run, frame);
+        match step {
             Step::Go => evaluate((*run).state, frame, 0),
             Step::Throw => evaluate((*run).state, frame, 1),
         }
@@ -375,21 +376,22 @@ unsafe fn on_generator(run: *mut Run<'_>, index: usize, generator: *mut Generato
     unsafe {
         let frame = &raw mut (*generator).frame;
         fill_generator(run, index, generator);
+        enter(run, generator);
+        link(run, index, frame);
         let outcome = if index + 1 < records(run).len() {
-            enter(run, generator);
-            link(run, index, frame);
-            let outcome = descend(run, index + 1);
-            unlink(run, frame);
-            leave(run, generator);
-            outcome
+            descend(run, index + 1)
         } else {
             begin(run)
         };
         if (*run).failed {
+            unlink(run, frame);
+            leave(run, generator);
             (*generator).state = UNFINISHED;
             return outcome;
         }
         let step = settle::settle(&records(run)[index], frame, outcome);
+        unlink(run, frame);
+        leave(run, generator);
         if matches!(step, Step::Throw) {
             (*run).first = Some(First::Error(fetch()));
         }
