@@ -454,8 +454,9 @@ struct ThreadState {
 
 pub(crate) type Open = Vec<(u32, u64, Vec<(u64, u32)>)>;
 
-/// Reads what was open when a block began: of each thread its task and stack.
-pub(crate) fn parse_open(bytes: &[u8]) -> Result<Open, Malformed> {
+/// Reads what was open when a block began: of each thread its task and stack. Every operation there
+/// began after those that it is part of, and before the block.
+pub(crate) fn parse_open(header: &Header, bytes: &[u8]) -> Result<Open, Malformed> {
     let mut reader = Reader::new(bytes);
     let count = reader.number()?;
     if count > reader.len() as u64 {
@@ -470,8 +471,12 @@ pub(crate) fn parse_open(bytes: &[u8]) -> Result<Open, Malformed> {
         let mut last: u64 = 0;
         let mut stack = Vec::with_capacity(depth as usize);
         for _ in 0..depth {
-            last = last.checked_add(reader.number()?).ok_or(Malformed)?;
-            stack.push((last, reader.small()?));
+            let number = last.checked_add(reader.number()?).ok_or(Malformed)?;
+            if number <= last || number >= header.first_operation {
+                return Err(Malformed);
+            }
+            last = number;
+            stack.push((number, reader.small()?));
         }
         threads.push((thread, task, stack));
     }
@@ -492,7 +497,7 @@ impl Rows {
             time: header.start,
             site: 0,
         };
-        for (index, task, stack) in parse_open(open)? {
+        for (index, task, stack) in parse_open(header, open)? {
             this.switch(index);
             let thread = &mut this.threads[this.current];
             thread.task = task;

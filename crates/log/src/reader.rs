@@ -243,7 +243,8 @@ impl Log {
 
     /// What was open when a block began: of each thread its index, task, and operations.
     pub(crate) fn open_at(&self, index: usize) -> Result<Open, Error> {
-        block::parse_open(&self.section(index, Section::Open)?)
+        let (_, parsed) = self.parsed(index)?;
+        block::parse_open(&parsed.header, &self.section(index, Section::Open)?)
             .map_err(damaged(index, "its stacks make no sense"))
     }
 

@@ -216,6 +216,17 @@ fn numbers_that_cannot_be_are_refused() {
     refused(&[block(1, 1, empty)]);
     // An operation more than promised: `1 << 4`: no operands, ended; site 0.
     refused(&[block(1, 0, [b"", b"", b"\0", b"\x02\0", b"\0\0"])]);
+    // Open when the block began: an operation that begins in it, one that is part of a later one.
+    let one = |open| block(9, 1, [b"", b"", open, b"\x02\0", b"\0\x01\0"]);
+    refused(&[one(b"\x01\0\0\x01\x09\0")]);
+    refused(&[one(b"\x01\0\0\x02\x05\0\0\0")]);
+    assert_eq!(
+        scratch
+            .open(&log_of(&[one(b"\x01\0\0\x01\x08\0")]))
+            .unwrap()
+            .operations(),
+        1
+    );
     // A section that claims to become larger than any is.
     let mut large = block(1, 0, empty);
     large[64 + 8 * 3 + 4..64 + 8 * 3 + 8].copy_from_slice(&(200_u32 << 20).to_le_bytes());
