@@ -317,6 +317,27 @@ class Continuation:
     def frames(self) -> list[tuple[CodeType, int]]: ...
     def __reduce_ex__(self, _protocol: SupportsIndex, /) -> tuple[Any, ...]: ...
 
+def dumps(
+    obj: Any,
+    protocol: int | None = None,
+    *,
+    fix_imports: bool = True,
+    buffer_callback: Callable[[Any], Any] | None = None,
+    code: Literal["auto", "reference", "value"] = "auto",
+    key: bytes | None = None,
+) -> bytes: ...
+def loads(
+    data: Any,
+    /,
+    *,
+    fix_imports: bool = True,
+    encoding: str = "ASCII",
+    errors: str = "strict",
+    buffers: Iterable[Any] | None = None,
+    key: bytes | None = None,
+    allow: Iterable[str] | None = None,
+    limit: int | None = None,
+) -> Any: ...
 def capture(kind: type[Continuation] | None = None, /) -> Any: ...
 def run(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T: ...
 
@@ -337,9 +358,6 @@ def explain_failure(
     persistent_id: Callable[[Any], Any] | None = None,
 ) -> BaseException: ...
 def wrap_pickle(payload: bytes | memoryview, key: bytes | None = None) -> bytes: ...
-def unwrap_pickle(
-    data: bytes, key: bytes | None = None, limit: int | None = None
-) -> tuple[int, int] | None: ...
 def read_pickle(
     file: Any, key: bytes | None = None, limit: int | None = None
 ) -> tuple[bytes | None, bytes | None]: ...

@@ -28,6 +28,8 @@ mod _core {
     #[pymodule_export]
     use crate::dump::{_dump_retrace, _dump_traced};
     #[pymodule_export]
+    use crate::pickling::functions::{dumps, loads};
+    #[pymodule_export]
     use crate::pickling::hop::{
         coroutine_of, exported_to_peer, finish_coroutine, keep_forever, peer_may_everything,
         remote_kind,
@@ -40,7 +42,7 @@ mod _core {
     use crate::pickling::reducer::{Reducer, register_reducer};
     #[pymodule_export]
     use crate::pickling::unpickler::{
-        explain_failure, find_allowed, load_allowing, read_pickle, unwrap_pickle, wrap_pickle,
+        explain_failure, find_allowed, load_allowing, read_pickle, wrap_pickle,
     };
     #[pymodule_export]
     use crate::proxy::{

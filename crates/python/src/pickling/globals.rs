@@ -25,7 +25,7 @@ use super::{allow, errors, maker};
 /// Stands for a dict of globals in a reduction. Loading it gives the dict.
 #[pyclass(frozen, weakref, module = "objspace._pickles")]
 pub(crate) struct Globals {
-    dict: Py<PyDict>,
+    pub(super) dict: Py<PyDict>,
 }
 
 #[pymethods]
@@ -106,12 +106,23 @@ pub(crate) fn unwrap<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDi
 }
 
 /// The name of the module that has these globals, if it can be imported by that name elsewhere.
-pub(crate) fn importable(dict: &Bound<'_, PyDict>, mode: CodeMode) -> PyResult<Option<String>> {
-    let Some(name) = module_name(dict)? else {
+pub(crate) fn importable<'py>(
+    dict: &Bound<'py, PyDict>,
+    mode: CodeMode,
+) -> PyResult<Option<Bound<'py, PyString>>> {
+    let py = dict.py();
+    let Some(name) = dict.get_item(intern!(py, "__name__"))? else {
         return Ok(None);
     };
-    let py = dict.py();
-    let Ok(module) = maker::modules(py)?.get_item(&name) else {
+    let Ok(name) = name.cast_into::<PyString>() else {
+        return Ok(None);
+    };
+    let modules = maker::modules(py)?;
+    let module = match modules.cast_exact::<PyDict>() {
+        Ok(modules) => modules.get_item(&name)?,
+        Err(_) => modules.get_item(&name).ok(),
+    };
+    let Some(module) = module else {
         return Ok(None);
     };
     let Ok(theirs) = module.getattr(intern!(py, "__dict__")) else {

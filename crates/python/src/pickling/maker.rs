@@ -5,7 +5,7 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyCFunction;
+use pyo3::types::{PyCFunction, PyString};
 
 /// The name of the module as it stands in pickles.
 pub(crate) const MODULE: &str = "objspace._pickles";
@@ -29,6 +29,15 @@ pub(crate) fn add(module: &Bound<'_, PyModule>, function: Bound<'_, PyCFunction>
 
 /// The maker of that name.
 pub(crate) fn get<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    match MAKERS.get(py) {
+        Some(module) => module.bind(py).getattr(name),
+        None => py.import(MODULE)?.getattr(name),
+    }
+}
+
+/// The same by a string object.
+pub(crate) fn named<'py>(name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    let py = name.py();
     match MAKERS.get(py) {
         Some(module) => module.bind(py).getattr(name),
         None => py.import(MODULE)?.getattr(name),

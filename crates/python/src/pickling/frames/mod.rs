@@ -12,8 +12,8 @@
 
 mod awaitable;
 pub(crate) mod chain;
-mod null;
-mod suspended;
+pub(super) mod null;
+pub(super) mod suspended;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
