@@ -96,7 +96,7 @@ pub(super) fn wait_no_more(frame: *const Frame) {
 }
 
 /// The record of a frame that waits since it was built. It is alive for as long as that.
-fn record_of(frame: *const Frame) -> Option<*const Record> {
+pub(super) fn record_of(frame: *const Frame) -> Option<*const Record> {
     WAITING.with_borrow(|waiting| {
         let record = waiting.get(&(frame as usize));
         record.map(|&record| record as *const Record)
@@ -236,7 +236,7 @@ unsafe fn outermost_handled(thread: *mut Thread, records: &[Record]) -> Option<O
 ///
 /// # Safety
 /// The frame is one of Python code.
-unsafe fn is_shim(frame: *const Frame) -> bool {
+pub(super) unsafe fn is_shim(frame: *const Frame) -> bool {
     // SAFETY: passed on.
     unsafe {
         let function = (*frame).function;
@@ -250,7 +250,7 @@ unsafe fn is_shim(frame: *const Frame) -> bool {
 ///
 /// # Safety
 /// The frame is one of Python code that runs.
-unsafe fn callee_of(frame: *mut Frame) -> Callee {
+pub(super) unsafe fn callee_of(frame: *mut Frame) -> Callee {
     const VARARGS: i32 = 4;
     // SAFETY: passed on. The first slot is the first argument, if there is one, or its cell.
     unsafe {
@@ -296,7 +296,7 @@ unsafe fn callee_of(frame: *mut Frame) -> Callee {
 ///
 /// # Safety
 /// As [`capture`].
-unsafe fn waiting(
+pub(super) unsafe fn waiting(
     frame: *mut Frame,
     inner: &Callee,
     through_c: bool,
@@ -411,7 +411,7 @@ unsafe fn inlined(
             (Callee::Generator(_), Opcode::Send) => {
                 (step.instruction.next, Then::plain(Action::Send))
             }
-            (Callee::Generator(_) | Callee::Native(_), _) => return None,
+            (Callee::Generator(_) | Callee::Native(_) | Callee::Switch(_), _) => return None,
             (Callee::Function { first, .. }, Opcode::LoadAttr) => {
                 let then = boundary::attribute_of(*first, false);
                 ((*frame).returns_to(at), then)
