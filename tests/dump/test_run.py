@@ -138,13 +138,17 @@ def test_a_script_that_is_not_there_is_said(run):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("test.test_with") is None, reason="no test package")
-def test_a_test_module_of_cpython_ends_as_without_the_recorder():
+def test_test_modules_of_cpython_end_as_without_the_recorder():
+    modules = ["generators", "fractions", "coroutines", "with", "patma", "extcall"]
     result = subprocess.run(
-        [sys.executable, SOAK, "--modules", "with"],
+        [sys.executable, SOAK, "--modules", ",".join(modules)],
         capture_output=True,
         text=True,
         timeout=55,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.startswith("same  test_with: exit 0, ")
+    *lines, last = result.stdout.splitlines()
+    for line, name in zip(lines, modules, strict=True):
+        assert line.startswith(f"same  test_{name}: exit 0, ")
+    assert last.startswith("6 of 6 modules the same on Python 3.")

@@ -60,6 +60,23 @@ def test_functions_that_share_a_variable_share_it_after_loading(module, elsewher
     assert printed == "2\n"
 
 
+def test_a_variable_that_is_none_is_still_bound():
+    def outer():
+        last = None
+
+        def step(value):
+            nonlocal last
+            last, before = value, last
+            return before
+
+        return step
+
+    copy = again(outer())
+    assert copy(1) is None
+    assert copy(2) == 1
+    assert again(types.CellType(None)).cell_contents is None
+
+
 def test_a_cell_may_be_empty_or_contain_itself():
     assert again(types.CellType()) == types.CellType()
     cell = types.CellType()

@@ -484,7 +484,10 @@ unsafe fn is_no_wrapper(object: *mut PyObject) -> bool {
     // SAFETY: passed on.
     unsafe {
         let class = Py_TYPE(object);
+        // What has a `__call__` in Python would have been entered there.
+        let call = lookup(object, c"__call__");
         (*class).tp_call.is_none()
+            || (!call.is_null() && Py_TYPE(call) == &raw mut pyo3_ffi::PyFunction_Type)
             || class == &raw mut pyo3_ffi::PyFunction_Type
             || class == &raw mut pyo3_ffi::PyCFunction_Type
     }

@@ -10,7 +10,7 @@ use std::ffi::{c_int, c_void};
 use pyo3_ffi::{PyCFunction_Check, PyCFunction_GetFunction, PyObject, PyTypeObject};
 
 use super::boundary::{self, Callee};
-use super::capture::{Refused, callee_of, is_shim, record_of, refuse, waiting};
+use super::capture::{Refused, callee_of, is_shim, refuse, waiting, was_built};
 use super::{Action, Record, Then};
 use crate::layout::{Code, Frame, FrameObject, OWNED_BY_THREAD, linked_before};
 use crate::owned::Owned;
@@ -99,8 +99,7 @@ pub unsafe fn capture_switched(
                 break;
             }
             let before = linked_before(frame);
-            through_c =
-                (*frame).is_entered_from_c() || record_of(frame).is_some() || before != outer;
+            through_c = (*frame).is_entered_from_c() || was_built(frame) || before != outer;
             if before != outer
                 && let Some(then) = initialiser(before, outer, frame)
             {

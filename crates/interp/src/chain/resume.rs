@@ -383,24 +383,20 @@ unsafe fn on_frame(run: *mut Run<'_>, frame: *mut Frame) -> *mut PyObject {
     unsafe {
         let index = (*run).index;
         fill(run, index, frame);
+        link(run, index, frame);
         let outcome = if index + 1 < records(run).len() {
-            link(run, index, frame);
-            let outcome = descend(run, index + 1);
-            unlink(run, frame);
-            outcome
+            descend(run, index + 1)
         } else {
-            begin(run, || {
-                link(run, index, frame);
-                let outcome = asked(run);
-                unlink(run, frame);
-                outcome
-            })
+            begin(run)
         };
         if (*run).failed {
             drop(outcome);
+            unlink(run, frame);
             return ptr::null_mut();
         }
-        match settle::settle(&records(run)[index], frame, outcome) {
+        let step = settle::settle(&records(run)[index], frame, outcome);
+        unlink(run, frame);
+        match step {
             Step::Go => evaluate((*run).state, frame, 0),
             Step::Throw => evaluate((*run).state, frame, 1),
         }
@@ -417,28 +413,22 @@ unsafe fn on_generator(run: *mut Run<'_>, index: usize, generator: *mut Generato
     unsafe {
         let frame = &raw mut (*generator).frame;
         fill_generator(run, index, generator);
+        enter(run, generator);
+        link(run, index, frame);
         let outcome = if index + 1 < records(run).len() {
-            enter(run, generator);
-            link(run, index, frame);
-            let outcome = descend(run, index + 1);
-            unlink(run, frame);
-            leave(run, generator);
-            outcome
+            descend(run, index + 1)
         } else {
-            begin(run, || {
-                enter(run, generator);
-                link(run, index, frame);
-                let outcome = asked(run);
-                unlink(run, frame);
-                leave(run, generator);
-                outcome
-            })
+            begin(run)
         };
         if (*run).failed {
+            unlink(run, frame);
+            leave(run, generator);
             (*generator).state = UNFINISHED;
             return outcome;
         }
         let step = settle::settle(&records(run)[index], frame, outcome);
+        unlink(run, frame);
+        leave(run, generator);
         if matches!(step, Step::Throw) {
             (*run).first = Some(First::Error(fetch()));
         }
@@ -580,33 +570,19 @@ unsafe fn unlink(run: *mut Run<'_>, frame: *mut Frame) {
     }
 }
 
-/// All frames are there: the hook is taken out, and what the innermost waits for arrives. `ask` asks
-/// for it, if that is to be done, while the innermost waits as well.
+/// All frames are there: the hook is taken out, and what the innermost waits for arrives.
 ///
 /// # Safety
 /// As [`descend`].
 #[inline(never)]
-unsafe fn begin(run: *mut Run<'_>, ask: impl FnOnce() -> Outcome) -> Outcome {
+unsafe fn begin(run: *mut Run<'_>) -> Outcome {
     // SAFETY: passed on.
     unsafe {
         (*run).unhook();
-        if (*run).ask.is_some() {
-            ask()
-        } else {
-            begin_with(run)
+        match (*run).ask.take() {
+            Some(ask) => ask(),
+            None => begin_with(run),
         }
-    }
-}
-
-/// What is asked for; an exception that comes of it is set.
-///
-/// # Safety
-/// As [`descend`].
-unsafe fn asked(run: *mut Run<'_>) -> Outcome {
-    // SAFETY: passed on.
-    match unsafe { (*run).ask.take() } {
-        Some(ask) => ask(),
-        None => Outcome::Raise,
     }
 }
 

@@ -110,7 +110,12 @@ fn install_all(py: Python<'_>, exceptions: bool, before: &mut Vec<Before>) -> Py
                 | Kind::ContextVar
                 | Kind::LruCache
                 | Kind::Sentinel
-                | Kind::Property,
+                | Kind::Property
+                | Kind::KeyedReference
+                | Kind::Match
+                | Kind::TypeParameter
+                | Kind::WeakMethod
+                | Kind::WeakReference,
             ) => {
                 let itself = maker::get(py, "itself")?;
                 if !shallow.contains(&class)? {

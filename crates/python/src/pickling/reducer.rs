@@ -212,7 +212,7 @@ where
     PyTuple::new(py, [maker::get(py, make)?, args.into_any()])
 }
 
-/// `(make, args, state, None, None, setter)`
+/// `(make, args, state, None, None, setter)`. The state is not `None`, which pickle takes for no state.
 pub(crate) fn phased<'py>(
     py: Python<'py>,
     make: Bound<'py, PyAny>,
@@ -220,6 +220,7 @@ pub(crate) fn phased<'py>(
     state: Bound<'py, PyAny>,
     setter: &str,
 ) -> PyResult<Bound<'py, PyTuple>> {
+    debug_assert!(!state.is_none());
     let none = py.None().into_bound(py);
     let setter = maker::get(py, setter)?;
     PyTuple::new(py, [make, args, state, none.clone(), none, setter])

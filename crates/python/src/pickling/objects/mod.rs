@@ -4,6 +4,10 @@
 //! | --- | --- |
 //! | `function` | functions, bound methods, `functools` wrappers |
 //! | `class` | classes that cannot be imported |
+//! | `blank_class` | the empty classes that these are made from |
+//! | `parameter` | type variables, `NewType`, type aliases |
+//! | `weak` | weak references |
+//! | `regex` | matches of regular expressions |
 //! | `cell` | cells |
 //! | `module` | modules by name |
 //! | `descriptor` | `property`, `classmethod`, `staticmethod`, `mappingproxy` |
@@ -14,6 +18,7 @@
 //! | `file` | regular files, where the user asks for it |
 //! | `python/objspace/_tasks.py` | tasks and futures of `asyncio` |
 
+mod blank_class;
 mod cell;
 mod class;
 mod context;
@@ -22,8 +27,11 @@ mod exception;
 pub(crate) mod file;
 pub(crate) mod function;
 mod module;
+mod parameter;
+mod regex;
 mod traceback;
 mod view;
+mod weak;
 
 use std::collections::HashMap;
 
@@ -55,7 +63,9 @@ pub(crate) enum Kind {
     Function,
     Globals,
     LruCache,
+    KeyedReference,
     MappingProxy,
+    Match,
     Module,
     OrderedDictView(view::Over),
     Property,
@@ -65,6 +75,10 @@ pub(crate) enum Kind {
     /// A task or future of `asyncio`.
     Task,
     Traceback,
+    /// A type variable, or another name that `typing` makes.
+    TypeParameter,
+    WeakMethod,
+    WeakReference,
     /// Refused, with the reason.
     Never(&'static str),
 }
@@ -116,6 +130,25 @@ pub(crate) fn kinds(py: Python<'_>) -> PyResult<&'static Kinds> {
             pattern.getattr("search")?.get_type().into_any(),
             Kind::BuiltinMethod,
         )?;
+        add(py.import("re")?.getattr("Match")?, Kind::Match)?;
+        add(
+            pattern.call_method1("scanner", ("",))?.get_type().into_any(),
+            Kind::Never(
+                "where a search stands is kept in C; a list of the matches can be pickled \
+                 (list(re.finditer(...)))",
+            ),
+        )?;
+        let weakref = py.import("weakref")?;
+        for (name, kind) in [
+            ("ref", Kind::WeakReference),
+            ("KeyedRef", Kind::KeyedReference),
+            ("WeakMethod", Kind::WeakMethod),
+        ] {
+            add(weakref.getattr(name)?, kind)?;
+        }
+        for class in parameter::types(py)? {
+            add(class, Kind::TypeParameter)?;
+        }
         let builtins = py.import("builtins")?;
         for (name, kind) in [
             ("classmethod", Kind::ClassMethod),
@@ -215,6 +248,8 @@ pub(crate) fn reduce<'py>(
         Kind::Globals => globals::reduce(object.cast::<Globals>()?, pass.mode).map(Some),
         Kind::LruCache => function::lru_cache(object, pass),
         Kind::MappingProxy => descriptor::mapping_proxy(object).map(Some),
+        Kind::KeyedReference => weak::keyed(object).map(Some),
+        Kind::Match => regex::reduce(object).map(Some),
         Kind::Module => module::reduce(object).map(Some),
         Kind::Property => descriptor::property(object).map(Some),
         Kind::Sentinel => descriptor::sentinel(object).map(Some),
@@ -226,6 +261,9 @@ pub(crate) fn reduce<'py>(
             Ok(Some(reduced.cast_into::<PyTuple>()?))
         }
         Kind::Traceback => traceback::reduce(object, pass).map(Some),
+        Kind::TypeParameter => parameter::reduce(object, pass),
+        Kind::WeakMethod => weak::method(object).map(Some),
+        Kind::WeakReference => weak::reference(object).map(Some),
         // Picklers that others have made may know better.
         Kind::Never(_) if pass.mode == CodeMode::Plain => Ok(None),
         Kind::Never(reason) => Err(refused(format!(
@@ -305,6 +343,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     file::register(module)?;
     function::register(module)?;
     module::register(module)?;
+    parameter::register(module)?;
+    regex::register(module)?;
     traceback::register(module)?;
-    view::register(module)
+    view::register(module)?;
+    weak::register(module)
 }
