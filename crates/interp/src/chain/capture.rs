@@ -136,7 +136,7 @@ pub(super) fn while_calling<T>(
 }
 
 /// Whether a frame was built and waits.
-fn was_built(frame: *const Frame) -> bool {
+pub(super) fn was_built(frame: *const Frame) -> bool {
     WAITING.with_borrow(|waiting| waiting.contains_key(&(frame as usize)))
 }
 
@@ -319,7 +319,7 @@ unsafe fn outermost_handled(thread: *mut Thread, records: &[Record]) -> Option<O
 ///
 /// # Safety
 /// The frame is one of Python code.
-unsafe fn is_shim(frame: *const Frame) -> bool {
+pub(super) unsafe fn is_shim(frame: *const Frame) -> bool {
     // SAFETY: passed on.
     unsafe {
         let function = (*frame).function;
@@ -333,7 +333,7 @@ unsafe fn is_shim(frame: *const Frame) -> bool {
 ///
 /// # Safety
 /// The frame is one of Python code that runs.
-unsafe fn callee_of(frame: *mut Frame) -> Callee {
+pub(super) unsafe fn callee_of(frame: *mut Frame) -> Callee {
     const VARARGS: i32 = 4;
     // SAFETY: passed on. The first slot is the first argument, if there is one, or its cell.
     unsafe {
@@ -379,7 +379,7 @@ unsafe fn callee_of(frame: *mut Frame) -> Callee {
 ///
 /// # Safety
 /// As [`capture`].
-unsafe fn waiting(
+pub(super) unsafe fn waiting(
     frame: *mut Frame,
     inner: &Callee,
     through_c: bool,
@@ -481,7 +481,7 @@ unsafe fn inlined(
             (Callee::Generator(_), Opcode::Send) => {
                 (step.instruction.next, Then::plain(Action::Send))
             }
-            (Callee::Generator(_) | Callee::Native(_), _) => return None,
+            (Callee::Generator(_) | Callee::Native(_) | Callee::Switch(_), _) => return None,
             (Callee::Function { first, .. }, Opcode::LoadAttr) => {
                 let then = boundary::attribute_of(*first, false);
                 ((*frame).returns_to(at), then)
