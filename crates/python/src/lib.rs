@@ -42,7 +42,7 @@ mod _core {
     use crate::pickling::reducer::{Reducer, register_reducer};
     #[pymodule_export]
     use crate::pickling::unpickler::{
-        explain_failure, find_allowed, load_allowing, read_pickle, wrap_pickle,
+        explain_failure, find_allowed, load_allowing, read_pickle, unwrap_pickle, wrap_pickle,
     };
     #[pymodule_export]
     use crate::proxy::{

@@ -26,6 +26,8 @@ pub(crate) fn wrap_pickle<'py>(
 }
 
 /// The payload of a pickle in memory: its place in `data`. `None`: an ordinary pickle.
+#[pyfunction]
+#[pyo3(signature = (data, key = None, limit = None))]
 pub(crate) fn unwrap_pickle(
     py: Python<'_>,
     data: &[u8],
