@@ -42,6 +42,12 @@ def test_every_point_of_every_program_runs_on_elsewhere(tmp_path, warm):
     assert drive("read", file, "nothing") == ALL
 
 
+def test_frames_stay_within_the_memory_that_cpython_gave_them(tmp_path):
+    file = tmp_path / "pickles"
+    assert drive("write", file, "nothing", PYTHONMALLOC="debug") == ALL
+    assert drive("read", file, "nothing", PYTHONMALLOC="debug") == ALL
+
+
 @pytest.mark.parametrize("mode", MODES[1:])
 def test_every_point_of_every_program_under_a_watcher(tmp_path, mode):
     file = tmp_path / "pickles"

@@ -31,8 +31,8 @@ mod _core {
     use crate::pickling::functions::{dumps, loads};
     #[pymodule_export]
     use crate::pickling::hop::{
-        coroutine_of, exported_to_peer, finish_coroutine, keep_forever, peer_may_everything,
-        remote_kind,
+        abandon_frames, coroutine_of, exported_to_peer, finish_coroutine, keep_forever,
+        peer_may_everything, remote_kind,
     };
     #[pymodule_export]
     use crate::pickling::install::{install, uninstall};

@@ -80,6 +80,8 @@ struct Run<'a> {
     function: *mut PyObject,
     /// The frame of the generator that is run on next; null if it is none.
     generator: *mut Frame,
+    /// What was on top of its stack.
+    top: Option<*mut PyObject>,
     /// As many times `None` as it takes arguments, and more.
     nothing: Vec<*mut PyObject>,
     count: usize,
@@ -163,6 +165,7 @@ pub unsafe fn resume<'a>(
             index: 0,
             function: ptr::null_mut(),
             generator: ptr::null_mut(),
+            top: None,
             nothing: Vec::new(),
             count: 0,
             last: None,
@@ -433,13 +436,17 @@ unsafe fn on_generator(run: *mut Run<'_>, index: usize, generator: *mut Generato
             (*run).first = Some(First::Error(fetch()));
         }
         // `gen.send()` does all that is to be done around the evaluation. It also pushes what is
-        // sent, which `go_on` takes off again.
+        // sent, for which a full stack has no room: `go_on` puts back what it takes the place of.
+        (*run).top = settle::take_top(frame);
         (*generator).state = SUSPENDED;
         (*run).generator = frame;
         (*run).hook();
         let mut result = ptr::null_mut();
         let how = PyIter_Send(generator.cast(), Py_None(), &raw mut result);
         (*run).generator = ptr::null_mut();
+        if let Some(top) = (*run).top.take() {
+            Py_XDECREF(top);
+        }
         match Owned::taking(result) {
             Some(value) if how == PySendResult::PYGEN_NEXT => Outcome::Yield(value),
             Some(value) => Outcome::Return(value),
@@ -457,7 +464,7 @@ unsafe fn go_on(run: *mut Run<'_>, frame: *mut Frame) -> *mut PyObject {
     unsafe {
         (*run).generator = ptr::null_mut();
         (*run).unhook();
-        settle::pop(frame);
+        settle::put_top(frame, (*run).top.take());
         let throw = matches!(begin_with(run), Outcome::Raise);
         evaluate((*run).state, frame, c_int::from(throw))
     }

@@ -341,13 +341,48 @@ unsafe fn push_callable(frame: *mut Frame, value: Owned) {
 
 /// # Safety
 /// As [`settle`]; the stack is not empty.
-pub(super) unsafe fn pop(frame: *mut Frame) {
+unsafe fn pop(frame: *mut Frame) {
     // SAFETY: passed on; the slot is out of the frame before its value goes.
     unsafe {
         (*frame).stacktop -= 1;
         let slots = (&raw mut (*frame).localsplus).cast::<*mut PyObject>();
         let slot = slots.add((*frame).stacktop as usize);
         Py_XDECREF(slot.replace(ptr::null_mut()));
+    }
+}
+
+/// Takes the topmost value off the stack, which may be null. `None`: the stack is empty.
+///
+/// # Safety
+/// As [`settle`]. The reference is the caller's.
+pub(super) unsafe fn take_top(frame: *mut Frame) -> Option<*mut PyObject> {
+    // SAFETY: passed on; there is such a slot above the variables.
+    unsafe {
+        let code: *const Code = (*frame).code.cast();
+        if (*frame).stacktop <= (*code).nlocalsplus {
+            return None;
+        }
+        (*frame).stacktop -= 1;
+        let slots = (&raw mut (*frame).localsplus).cast::<*mut PyObject>();
+        let slot = slots.add((*frame).stacktop as usize);
+        Some(slot.replace(ptr::null_mut()))
+    }
+}
+
+/// Puts what [`take_top`] took in the place of the value that was pushed since.
+///
+/// # Safety
+/// As [`settle`]; one value has been pushed since.
+pub(super) unsafe fn put_top(frame: *mut Frame, top: Option<*mut PyObject>) {
+    // SAFETY: passed on; the slot is out of the frame before its value goes.
+    unsafe {
+        let slots = (&raw mut (*frame).localsplus).cast::<*mut PyObject>();
+        let slot = slots.add((*frame).stacktop as usize - 1);
+        let pushed = slot.replace(top.unwrap_or_else(ptr::null_mut));
+        if top.is_none() {
+            (*frame).stacktop -= 1;
+        }
+        Py_XDECREF(pushed);
     }
 }
 
