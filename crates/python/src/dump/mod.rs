@@ -17,11 +17,13 @@ mod naming;
 mod plan;
 pub(crate) mod reading;
 mod recorder;
+mod settrace;
 mod tasks;
 pub(crate) mod watch;
 
 #[cfg(not(Py_3_12))]
-pub(crate) use monitor::{_dump_retrace, _dump_traced};
+pub(crate) use monitor::_dump_traced;
+pub(crate) use settrace::_dump_retrace;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -183,6 +185,7 @@ pub(crate) fn _dump_start(
     recorder::install(recorder);
     // SAFETY: the GIL is held, and stays so until both are in place.
     unsafe { lifetimes::start(recorder::gone) };
+    settrace::start();
     if let Err(error) = monitor::start(py) {
         let _ = end(py, false);
         return Err(error);
@@ -191,6 +194,7 @@ pub(crate) fn _dump_start(
 }
 
 fn end(py: Python<'_>, keep: bool) -> PyResult<(u64, u64, u64, u64, u64)> {
+    settrace::stop();
     let stopped = monitor::stop(py);
     // SAFETY: the GIL is held.
     unsafe { lifetimes::stop() };
@@ -250,6 +254,7 @@ pub(crate) fn _dump_flush() -> PyResult<()> {
 /// In a child process after `fork`: lets go of the recording, which is the parent's.
 #[pyfunction]
 pub(crate) fn _dump_abandon(py: Python<'_>) {
+    settrace::stop();
     let _ = monitor::stop(py);
     // SAFETY: the GIL is held.
     unsafe { lifetimes::stop() };
