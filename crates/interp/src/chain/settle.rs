@@ -3,6 +3,9 @@
 //! What CPython's instructions do behind the call that they make, in C code that is not there when a
 //! chain is resumed: `a + b` tries `b.__radd__` if `a.__add__` returned `NotImplemented`, a loop ends
 //! at `StopIteration`, `__init__` must return `None`.
+//!
+//! Meanwhile the frame stays linked, as one that waits. A method that is called here can be captured
+//! with it; other code that may run (`__bool__` of a result, destructors) is refused.
 
 use std::ffi::{CStr, CString};
 use std::ptr;
@@ -11,13 +14,15 @@ use pyo3_ffi::{
     Py_False, Py_None, Py_NotImplemented, Py_TYPE, Py_True, Py_XDECREF, PyBool_Check, PyCoro_Type,
     PyErr_Clear, PyErr_ExceptionMatches, PyErr_Format, PyErr_SetNone, PyErr_SetObject,
     PyExc_AttributeError, PyExc_StopIteration, PyExc_TypeError, PyIter_Check, PyLong_AsLong,
-    PyObject, PyObject_CallFunctionObjArgs, PyObject_IsTrue, PyTuple_GET_ITEM, PyType_IsSubtype,
+    PyLong_FromLongLong, PyObject, PyObject_CallFunctionObjArgs, PyObject_IsTrue, PyTuple_GET_ITEM,
+    PyType_IsSubtype,
 };
 
 use super::boundary::lookup;
+use super::capture::{wait_for_native, while_calling};
 use super::operators::{binary_names, comparison, comparison_names};
 use super::resume::Outcome;
-use super::{Action, Record};
+use super::{Action, Record, Then};
 use crate::bytecode::Instruction;
 use crate::layout::{AHEAD, Code, Frame, Opcode, attribute, opcode};
 use crate::owned::Owned;
@@ -35,11 +40,12 @@ pub(super) enum Step {
 /// Hands an outcome to the frame of a record.
 ///
 /// # Safety
-/// The frame holds what the record says, and nobody executes it; the record has been checked.
+/// The frame holds what the record says, waits, and nobody executes it; the record has been checked.
 #[inline(never)]
 pub(super) unsafe fn settle(record: &Record, frame: *mut Frame, outcome: Outcome) -> Step {
     // SAFETY: passed on.
     unsafe {
+        wait_for_native(frame);
         match react(record, frame, outcome) {
             Some(next) => {
                 set_unit(frame, next.wrapping_sub(AHEAD));
@@ -171,8 +177,10 @@ unsafe fn react(record: &Record, frame: *mut Frame, outcome: Outcome) -> Option<
                 let not_implemented = value.as_ptr() == Py_NotImplemented();
                 let result = match (action, not_implemented) {
                     (_, false) => value,
-                    (Action::Binary, true) => binary(instruction.argument, left, right, stage)?,
-                    (_, true) => compare(instruction.argument, left, right, stage)?,
+                    (Action::Binary, true) => {
+                        binary(record, frame, instruction.argument, left, right, stage)?
+                    }
+                    (_, true) => compare(record, frame, instruction.argument, left, right, stage)?,
                 };
                 let to_bool =
                     action == Action::Compare && cfg!(Py_3_13) && instruction.argument & 16 != 0;
@@ -228,12 +236,18 @@ unsafe fn raised(record: &Record, frame: *mut Frame, instruction: Instruction) -
                 let code: *mut Code = record.code.as_ptr().cast();
                 let name = PyTuple_GET_ITEM((*code).names, name as isize);
                 let function = Owned::new(function)?;
-                let value = Owned::taking(PyObject_CallFunctionObjArgs(
-                    function.as_ptr(),
-                    object,
-                    name,
-                    ptr::null_mut::<PyObject>(),
-                ))?;
+                let then = Then::plain(match record.then.action {
+                    Action::Attribute => Action::Push,
+                    _ => Action::PushCallable,
+                });
+                let value = while_calling(frame, record, function.as_ptr(), then, || {
+                    Owned::taking(PyObject_CallFunctionObjArgs(
+                        function.as_ptr(),
+                        object,
+                        name,
+                        ptr::null_mut::<PyObject>(),
+                    ))
+                })?;
                 if record.then.action == Action::Attribute {
                     push(frame, value);
                 } else {
@@ -370,11 +384,14 @@ unsafe fn fail<T>(format: &CStr, argument: *const std::ffi::c_char) -> Option<T>
 }
 
 /// Calls a method looked up by the type of the first operand; null pointers mean that it has none.
-/// `NotImplemented` counts as none.
+/// `NotImplemented` counts as none. `stage` is the number of the method for a capture meanwhile.
 ///
 /// # Safety
-/// See the crate. `Err`: an exception is set.
+/// As [`settle`]. `Err`: an exception is set.
 unsafe fn try_method(
+    record: &Record,
+    frame: *const Frame,
+    stage: i64,
     object: *mut PyObject,
     name: &CStr,
     other: *mut PyObject,
@@ -385,21 +402,28 @@ unsafe fn try_method(
         if found.is_null() || found == Py_None() {
             return Ok(None);
         }
-        let result = match (*Py_TYPE(found)).tp_descr_get {
-            Some(get) => {
-                let bound = Owned::taking(get(found, object, Py_TYPE(object).cast())).ok_or(())?;
-                Owned::taking(PyObject_CallFunctionObjArgs(
-                    bound.as_ptr(),
-                    other,
-                    ptr::null_mut::<PyObject>(),
-                ))
-            }
-            None => Owned::taking(PyObject_CallFunctionObjArgs(
-                found,
+        let method = match (*Py_TYPE(found)).tp_descr_get {
+            Some(get) => Owned::taking(get(found, object, Py_TYPE(object).cast())),
+            None => Owned::new(found),
+        };
+        let method = method.ok_or(())?;
+        let stage = Owned::taking(PyLong_FromLongLong(stage)).ok_or(())?;
+        let mut operands = Vec::with_capacity(3);
+        operands.extend(
+            record.then.operands[..2]
+                .iter()
+                .filter_map(|operand| Owned::new(operand.as_ptr())),
+        );
+        operands.push(stage);
+        let action = record.then.action;
+        let then = Then { action, operands };
+        let result = while_calling(frame, record, method.as_ptr(), then, || {
+            Owned::taking(PyObject_CallFunctionObjArgs(
+                method.as_ptr(),
                 other,
                 ptr::null_mut::<PyObject>(),
-            )),
-        };
+            ))
+        });
         let result = result.ok_or(())?;
         Ok((result.as_ptr() != Py_NotImplemented()).then_some(result))
     }
@@ -410,6 +434,8 @@ unsafe fn try_method(
 /// # Safety
 /// See the crate. `stage`: which method returned that, 0 in place, 1 forward, 2 reflected.
 unsafe fn binary(
+    record: &Record,
+    frame: *const Frame,
     argument: u32,
     left: *mut PyObject,
     right: *mut PyObject,
@@ -436,8 +462,8 @@ unsafe fn binary(
                 .position(|(method, ..)| *method == stage)
                 .map_or(order.len(), |index| index + 1),
         };
-        for &(_, object, name, other) in &order[from..] {
-            match try_method(object, name, other) {
+        for &(stage, object, name, other) in &order[from..] {
+            match try_method(record, frame, stage, object, name, other) {
                 Ok(None) => {}
                 Ok(Some(result)) => return Some(result),
                 Err(()) => return None,
@@ -538,6 +564,8 @@ unsafe fn sequence(
 /// # Safety
 /// See the crate.
 unsafe fn compare(
+    record: &Record,
+    frame: *const Frame,
     argument: u32,
     left: *mut PyObject,
     right: *mut PyObject,
@@ -560,8 +588,8 @@ unsafe fn compare(
             .iter()
             .position(|(method, ..)| *method == stage)
             .map_or(0, |index| index + 1);
-        for &(_, object, name, other) in &order[from..] {
-            match try_method(object, name, other) {
+        for &(stage, object, name, other) in &order[from..] {
+            match try_method(record, frame, stage, object, name, other) {
                 Ok(None) => {}
                 Ok(Some(result)) => return Some(result),
                 Err(()) => return None,

@@ -23,7 +23,7 @@ pub(crate) mod watch;
 #[cfg(not(Py_3_12))]
 pub(crate) use monitor::{_dump_retrace, _dump_traced};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,6 +50,14 @@ fn failed(error: &objspace_log::Error) -> PyErr {
         }),
         other => PyRuntimeError::new_err(other.to_string()),
     }
+}
+
+/// The error that Python has for an error number of a file.
+fn os_error(errno: i32, path: &Path) -> PyErr {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    // Python shows the number itself.
+    let text = text.split(" (os error").next().unwrap_or_default();
+    PyOSError::new_err((errno, text.to_owned(), path.to_owned()))
 }
 
 /// The slot for plans in code objects, taken once.
@@ -158,11 +166,7 @@ pub(crate) fn _dump_start(
             let errno = io.raw_os_error();
             match errno {
                 // With a number, Python chooses the right class of error.
-                Some(errno) => PyOSError::new_err((
-                    errno,
-                    std::io::Error::from_raw_os_error(errno).to_string(),
-                    path.clone(),
-                )),
+                Some(errno) => os_error(errno, &path),
                 None => failed(&error),
             }
         }
