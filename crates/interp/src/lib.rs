@@ -7,6 +7,7 @@
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for;
 //! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together;
 //! - [`still`]: the frames of tracebacks, read and made again;
+//! - [`iterators`]: where iterators over lists and tuples are;
 //! - [`observe`]: the instructions of code objects and the value stacks of frames that run;
 //! - [`lifetimes`]: being told when objects are gone;
 //! - [`clock`]: a cheap clock;
@@ -43,6 +44,7 @@ pub mod clock;
 pub mod extra;
 pub mod finish;
 pub mod frames;
+pub mod iterators;
 pub mod lifetimes;
 pub mod lookahead;
 pub mod observe;

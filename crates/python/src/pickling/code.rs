@@ -19,8 +19,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyBytes, PyCode, PyComplex, PyEllipsis, PyFloat, PyFrozenSet, PyInt, PyList, PyString,
-    PyTuple, PyWeakrefMethods, PyWeakrefReference,
+    PyBool, PyBytes, PyCode, PyComplex, PyEllipsis, PyFloat, PyFrozenSet, PyFunction, PyInt,
+    PyList, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference,
 };
 use sha2::{Digest, Sha256};
 
@@ -89,7 +89,7 @@ struct Import {
 impl Import {
     /// `None`: it cannot be told from another one later.
     fn of(module: &Bound<'_, PyAny>) -> Option<Self> {
-        let spec = module.getattr(intern!(module.py(), "__spec__")).ok()?;
+        let spec = maker::spec(module)?;
         Some(Self {
             module: PyWeakrefReference::new(module).ok()?.unbind(),
             spec: PyWeakrefReference::new(&spec).ok()?.unbind(),
@@ -103,9 +103,7 @@ impl Import {
             known.is_some_and(|known| known.is(object))
         };
         same(&self.module, module)
-            && module
-                .getattr(intern!(py, "__spec__"))
-                .is_ok_and(|spec| same(&self.spec, &spec))
+            && maker::spec(module).is_some_and(|spec| same(&self.spec, &spec))
     }
 }
 
@@ -117,10 +115,15 @@ pub(crate) struct Place {
     pub(crate) hash: Hash,
 }
 
+/// A place, and the module that it is in.
+type Found<'py> = (Arc<Place>, Bound<'py, PyAny>);
+
 /// Where the other side finds `code`: in the module of its file, if the loader of that finds the same.
-pub(crate) fn place(code: &Bound<'_, PyCode>) -> PyResult<Result<Arc<Place>, Option<String>>> {
+/// Else the name of the module, if there is one.
+pub(crate) fn place<'py>(
+    code: &Bound<'py, PyCode>,
+) -> PyResult<Result<Found<'py>, Option<String>>> {
     let py = code.py();
-    let modules = maker::modules(py)?;
     let known = known(code)?;
     let last = known.and_then(|known| {
         let place = known.place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,15 +131,15 @@ pub(crate) fn place(code: &Bound<'_, PyCode>) -> PyResult<Result<Arc<Place>, Opt
     });
     if let Some(place) = last
         && let Some(import) = &place.import
-        && let Ok(module) = modules.get_item(&place.module)
+        && let Some(module) = maker::imported(place.module.bind(py))?
         && import.is(&module)
     {
-        return Ok(Ok(place));
+        return Ok(Ok((place, module)));
     }
     let Some(name) = module_of(code)? else {
         return Ok(Err(None));
     };
-    let module = modules.get_item(&name)?;
+    let module = maker::modules(py)?.get_item(&name)?;
     let hash = hash(code)?;
     if find(&module, &name, &hash)?.is_none() {
         return Ok(Err(Some(name)));
@@ -153,7 +156,7 @@ pub(crate) fn place(code: &Bound<'_, PyCode>) -> PyResult<Result<Arc<Place>, Opt
         last.replace(Arc::clone(&place))
     });
     drop(old);
-    Ok(Ok(place))
+    Ok(Ok((place, module)))
 }
 
 fn compute(code: &Bound<'_, PyCode>) -> PyResult<Hash> {
@@ -370,7 +373,7 @@ pub(crate) fn reduce<'py>(
     let hash = hash(code)?;
     if mode != CodeMode::Value {
         let module = match place(code)? {
-            Ok(place) => {
+            Ok((place, _)) => {
                 let arguments = (&place.module, &place.qualname, PyBytes::new(py, &hash));
                 return reduced(py, "code_reference", arguments);
             }
@@ -400,22 +403,23 @@ pub(crate) fn reduce<'py>(
 
 /// The code object of an imported module that has this hash.
 #[pyfunction]
+#[pyo3(signature = (module, qualname, hash, /))]
 pub(crate) fn code_reference<'py>(
-    py: Python<'py>,
-    module: &str,
-    qualname: &str,
+    module: &Bound<'py, PyString>,
+    qualname: &Bound<'py, PyString>,
     hash: &[u8],
 ) -> PyResult<Bound<'py, PyCode>> {
     let hash: Hash = hash
         .try_into()
         .map_err(|_| errors::unpickling("the hash of code has 16 bytes"))?;
-    let imported = allow::import(py, module)?;
+    let imported = allow::import_named(module)?;
     // The function that is in use is preferred to what the loader would make anew.
     if let Some(code) = live(&imported, qualname)
         && self::hash(&code)? == hash
     {
         return Ok(code);
     }
+    let (module, qualname) = (&*module.to_cow()?, &*qualname.to_cow()?);
     if let Some(code) = find(&imported, module, &hash)? {
         return Ok(code);
     }
@@ -434,16 +438,26 @@ pub(crate) fn code_reference<'py>(
 }
 
 /// The code of the function that an imported module has under a qualified name now.
-fn live<'py>(module: &Bound<'py, PyAny>, qualname: &str) -> Option<Bound<'py, PyCode>> {
-    if qualname.contains('<') {
+fn live<'py>(
+    module: &Bound<'py, PyAny>,
+    qualname: &Bound<'py, PyString>,
+) -> Option<Bound<'py, PyCode>> {
+    let py = module.py();
+    let text = qualname.to_cow().ok()?;
+    if text.contains('<') {
         return None;
     }
-    let py = module.py();
     let mut object = module.clone();
-    for part in qualname.split('.') {
-        object = object.getattr(part).ok()?;
+    if text.contains('.') {
+        for part in text.split('.') {
+            object = object.getattr(part).ok()?;
+        }
+    } else {
+        object = object.getattr_opt(qualname).ok()??;
     }
-    if let Ok(function) = object.getattr(intern!(py, "__func__")) {
+    if !object.is_exact_instance_of::<PyFunction>()
+        && let Ok(function) = object.getattr(intern!(py, "__func__"))
+    {
         object = function;
     }
     object

@@ -117,12 +117,7 @@ pub(crate) fn importable<'py>(
     let Ok(name) = name.cast_into::<PyString>() else {
         return Ok(None);
     };
-    let modules = maker::modules(py)?;
-    let module = match modules.cast_exact::<PyDict>() {
-        Ok(modules) => modules.get_item(&name)?,
-        Err(_) => modules.get_item(&name).ok(),
-    };
-    let Some(module) = module else {
+    let Some(module) = maker::imported(&name)? else {
         return Ok(None);
     };
     let Ok(theirs) = module.getattr(intern!(py, "__dict__")) else {
@@ -138,8 +133,7 @@ pub(crate) fn importable<'py>(
         return Ok(None);
     }
     // Modules that the program made by itself have no spec.
-    let spec = module.getattr(intern!(py, "__spec__"));
-    let has_spec = spec.is_ok_and(|spec| !spec.is_none());
+    let has_spec = maker::spec(&module).is_some_and(|spec| !spec.is_none());
     let there = has_spec && (mode != CodeMode::Value || is_installed(&module)?);
     Ok(there.then_some(name))
 }
@@ -353,10 +347,14 @@ pub(crate) fn program(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 
 /// The globals of an imported module.
 #[pyfunction]
-pub(crate) fn module_globals<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {
-    let module = allow::import(py, name)?;
+#[pyo3(signature = (name, /))]
+pub(crate) fn module_globals<'py>(name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyDict>> {
+    let module = allow::import_named(name)?;
+    if let Ok(module) = module.cast_exact::<PyModule>() {
+        return Ok(module.dict());
+    }
     Ok(module
-        .getattr(intern!(py, "__dict__"))?
+        .getattr(intern!(name.py(), "__dict__"))?
         .cast_into::<PyDict>()?)
 }
 

@@ -2,7 +2,7 @@
 //! classes, modules, methods. In the form that `reduce` of each of these describes.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyCode, PyDict, PyModule, PyType};
+use pyo3::types::{PyCode, PyDict, PyModule, PyString, PyType};
 use pyo3::{PyTypeInfo, ffi, intern};
 
 use super::names::Maker;
@@ -145,13 +145,14 @@ impl<'py> Writer<'py> {
     }
 
     fn code(&mut self, code: &Bound<'py, PyCode>) -> Written {
-        let place = code::place(code)?.map_err(|_| Unfit)?;
+        let (place, module) = code::place(code)?.map_err(|_| Unfit)?;
         self.maker(Maker::CodeReference)?;
         self.text(place.module.bind(self.py).to_str()?)?;
         self.text(place.qualname.bind(self.py).to_str()?)?;
         self.bytes(&place.hash)?;
         self.out.extend([opcode::TUPLE3, opcode::REDUCE]);
         self.remember(code.as_any());
+        self.module = Some((module, place.module.bind(self.py).clone()));
         Ok(())
     }
 
@@ -161,13 +162,36 @@ impl<'py> Writer<'py> {
         if self.again(key) {
             return Ok(());
         }
-        let name = globals::importable(dict, self.mode)?.ok_or(Unfit)?;
+        let name = match self.name_of_last_module(dict)? {
+            Some(name) => name,
+            None => globals::importable(dict, self.mode)?.ok_or(Unfit)?,
+        };
         self.maker(Maker::ModuleGlobals)?;
         self.text(name.to_str()?)?;
         self.out
             .extend([opcode::TUPLE1, opcode::REDUCE, opcode::MEMOIZE]);
         self.memo.add(key, dict.as_any());
         Ok(())
+    }
+
+    /// The name of the module whose code was written last, if these are its globals. It has a spec, is
+    /// not `__main__`, and is the one of that name: what `importable` asks for.
+    fn name_of_last_module(
+        &self,
+        dict: &Bound<'py, PyDict>,
+    ) -> Result<Option<Bound<'py, PyString>>, Unfit> {
+        let Some((module, name)) = &self.module else {
+            return Ok(None);
+        };
+        let Ok(module) = module.cast_exact::<PyModule>() else {
+            return Ok(None);
+        };
+        let own = dict.get_item(intern!(self.py, "__name__"))?;
+        let same = module.dict().is(dict)
+            && own
+                .and_then(|own| own.cast_into_exact::<PyString>().ok())
+                .is_some_and(|own| own.is(name) || own.to_str().ok() == name.to_str().ok());
+        Ok(same.then(|| name.clone()))
     }
 
     /// A function of a C module; methods of objects are another thing.

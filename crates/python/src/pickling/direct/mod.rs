@@ -33,7 +33,7 @@ pub(crate) mod read;
 mod values;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use super::reducer::{self, CodeMode};
 use memo::Memo;
@@ -68,6 +68,8 @@ struct Writer<'py> {
     mode: CodeMode,
     /// Whether there are reducers of the user's.
     registered: bool,
+    /// The module whose code was written last, and the name under which it was found.
+    module: Option<(Bound<'py, PyAny>, Bound<'py, PyString>)>,
     /// Generators that run in a chain of this pickle, with their globals.
     running: Vec<(Bound<'py, PyAny>, Bound<'py, PyDict>)>,
 }
@@ -86,6 +88,7 @@ pub(crate) fn write(object: &Bound<'_, PyAny>, mode: CodeMode) -> Result<Vec<u8>
         depth: 0,
         mode,
         registered: reducer::any_registered(py),
+        module: None,
         running: Vec::new(),
     };
     writer.out.extend([opcode::PROTO, 5, opcode::FRAME]);

@@ -503,6 +503,10 @@ fn unknown_stack_end() -> usize {
 /// An object of a class of continuations, made without its `__init__`.
 fn empty<'py>(kind: &Bound<'py, PyType>) -> PyResult<Bound<'py, Continuation>> {
     let py = kind.py();
+    if kind.is(py.get_type::<Continuation>()) {
+        let state = Mutex::new(None);
+        return Bound::new(py, Continuation { state });
+    }
     if !kind.is_subclass_of::<Continuation>()? {
         return Err(PyTypeError::new_err(format!(
             "{} is no class of continuations",
