@@ -21,14 +21,31 @@ pub(super) struct Frame {
     pub(super) task: u64,
 }
 
-#[derive(Default)]
+/// No frame at all.
+const STRANGER: (RunningFrame, *mut ffi::PyObject) = (RunningFrame::NONE, std::ptr::null_mut());
+
 pub(super) struct Thread {
     pub(super) index: u32,
     pub(super) id: i64,
     pub(super) named: bool,
     pub(super) frames: Vec<Frame>,
+    /// A frame that is none of these, so that they need not be searched again.
+    stranger: (RunningFrame, *mut ffi::PyObject),
     /// The task that the log says this thread is in.
     pub(super) task: u64,
+}
+
+impl Thread {
+    const fn new(index: u32, id: i64) -> Self {
+        Self {
+            index,
+            id,
+            named: false,
+            frames: Vec::new(),
+            stranger: STRANGER,
+            task: 0,
+        }
+    }
 }
 
 impl Recorder {
@@ -54,13 +71,9 @@ impl Recorder {
             }
             let index = self.next_thread;
             self.next_thread += 1;
-            let thread = self.threads.entry(state as usize).or_default();
-            **thread = Thread {
-                index,
-                id,
-                ..Thread::default()
-            };
-            self.current = &raw mut **thread;
+            let mut thread = Box::new(Thread::new(index, id));
+            self.current = &raw mut *thread;
+            self.threads.insert(state as usize, thread);
             self.current_state = state;
             (*self.current).named = self.define_thread(index);
             self.words.push(raw::THREAD | u64::from(index) << 8);
@@ -154,6 +167,7 @@ impl Recorder {
             if observe::facts(code).flags & ASYNC != 0 {
                 task = self.task();
             }
+            (*self.current).stranger = STRANGER;
             (*self.current).frames.push(Frame {
                 frame,
                 code,
@@ -186,6 +200,28 @@ impl Recorder {
             let (frame, code, plan) = (top.frame, top.code, top.plan);
             self.ended_elsewhere(frame, code, plan, operation, executing);
         }
+    }
+
+    /// Whether a frame that is not the innermost known one is known.
+    #[inline]
+    pub(super) unsafe fn is_known(
+        &mut self,
+        frame: RunningFrame,
+        code: *mut ffi::PyObject,
+    ) -> bool {
+        // SAFETY: `switch` has set it.
+        let thread = unsafe { &mut *self.current };
+        if thread.stranger == (frame, code) {
+            return false;
+        }
+        let known = thread
+            .frames
+            .iter()
+            .any(|known| known.frame == frame && known.code == code);
+        if !known {
+            thread.stranger = (frame, code);
+        }
+        known
     }
 
     /// Makes a frame the innermost known one, if it is known.
