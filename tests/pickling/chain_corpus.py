@@ -124,9 +124,11 @@ class Writer:
         self.body(level, depth + 1, deep)
 
     def loop(self, level, depth, deep):
-        over = self.pick("(1, hold(log))", self.value(level))
-        if level and self.chance(0.5):
-            over = f"g{self.random.randrange(level)}({self.value(level)}, log)"
+        # Not over a list that the loop makes longer.
+        over = "(1, hold(log))"
+        if level and self.chance(0.8):
+            lower = self.random.randrange(level)
+            over = self.pick(f"g{lower}({self.value(level)}, log)", f"K{lower}(1, log)")
         self.line(depth, f"for b in {over}:")
         self.body(level, depth + 1, deep)
         if self.chance(0.4):
