@@ -104,6 +104,18 @@ def read(found):
         assert repr(result) == expected, f"{name} at {point}: {result!r}, not {expected}"
 
 
+def relay():
+    """Each running program is pickled, and goes on from the pickle, at every point in turn."""
+    found = []
+    for name in chain_programs.PROGRAMS:
+        result, points, _ = chain_programs.run(name)
+        again, moves = chain_programs.relay(name)
+        assert repr(again) == repr(result), name
+        assert moves == points, name
+        found += range(moves)
+    return found
+
+
 def main(command, path, mode, warm="0", *names):
     chain_programs.holder.code = CODE
     warnings.simplefilter("error")
@@ -116,6 +128,9 @@ def main(command, path, mode, warm="0", *names):
             found = write(int(warm), names)
         with open(path, "wb") as file:
             pickle.dump(found, file)
+    elif command == "relay":
+        with watched(mode):
+            found = relay()
     else:
         with open(path, "rb") as file:
             found = pickle.load(file)

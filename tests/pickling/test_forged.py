@@ -1,5 +1,6 @@
 """Forged and damaged states of frames: refused before anything is built, and never a crash."""
 
+import os
 import subprocess
 import sys
 import types
@@ -225,6 +226,8 @@ def test_mutated_states_and_pickles_never_crash(seed):
         text=True,
         timeout=150,
         check=False,
+        # What writes beyond the memory of an object is noticed.
+        env={**os.environ, "PYTHONMALLOC": "debug"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     refused, accepted = map(int, done.stdout.split())

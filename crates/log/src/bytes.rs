@@ -7,11 +7,25 @@ pub(crate) struct Malformed;
 /// Appends a number, seven bits a byte, the lowest first.
 #[inline]
 pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
+    // Nearly all numbers are short, and appending a known number of bytes is cheap.
+    let byte = |at: u32| (number >> (7 * at)) as u8 & 0x7f;
+    match number {
+        0..0x80 => out.push(byte(0)),
+        0x80..0x4000 => out.extend_from_slice(&[byte(0) | 0x80, byte(1)]),
+        0x4000..0x20_0000 => {
+            out.extend_from_slice(&[byte(0) | 0x80, byte(1) | 0x80, byte(2)]);
+        }
+        0x20_0000..0x1000_0000 => {
+            out.extend_from_slice(&[byte(0) | 0x80, byte(1) | 0x80, byte(2) | 0x80, byte(3)]);
+        }
+        _ => {
+            while number >= 0x80 {
+                out.push(number as u8 | 0x80);
+                number >>= 7;
+            }
+            out.push(number as u8);
+        }
     }
-    out.push(number as u8);
 }
 
 /// A signed number as an unsigned one that is small if it is near zero.

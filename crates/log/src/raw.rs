@@ -6,6 +6,7 @@
 //! its thread that has not ended. Everything is defined before it is used: an object by [`OBJECT`],
 //! anything else by [`TABLE`].
 
+use crate::bytes::zigzag;
 use crate::tables::Row;
 use crate::{Kind, Status, Value};
 
@@ -132,6 +133,27 @@ pub(crate) struct Words<'a> {
     words: &'a [u64],
 }
 
+/// A word that is a value, or the first of a float's two, as it stands in a log: the number, or
+/// nothing for a float. `None`: it is no value.
+#[inline]
+pub(crate) fn logged(word: u64) -> Option<Logged> {
+    let rest = word >> 3;
+    Some(match word & 7 {
+        TAG_OBJECT => Logged::Object(rest),
+        TAG_INT => Logged::Number(zigzag(word as i64 >> 3) << 2 | 1),
+        TAG_SPECIAL if Value::from_special(rest).is_some() => Logged::Number(rest << 2 | 2),
+        TAG_FLOAT => Logged::Float,
+        _ => return None,
+    })
+}
+
+/// See [`logged`].
+pub(crate) enum Logged {
+    Object(u64),
+    Number(u64),
+    Float,
+}
+
 impl<'a> Words<'a> {
     pub(crate) const fn new(words: &'a [u64]) -> Self {
         Self { words }
@@ -144,15 +166,17 @@ impl<'a> Words<'a> {
         Some(first)
     }
 
+    /// Passes over so many values, and gives their words.
     #[inline]
-    pub(crate) fn value(&mut self) -> Option<Value> {
-        let word = self.next()?;
-        Some(match word & 7 {
-            TAG_OBJECT => Value::Object(word >> 3),
-            TAG_INT => Value::Int(word as i64 >> 3),
-            TAG_FLOAT => Value::Float(f64::from_bits(self.next()?)),
-            _ => Value::from_special(word >> 3)?,
-        })
+    pub(crate) fn values(&mut self, count: usize) -> Option<&'a [u64]> {
+        let mut length = 0;
+        for _ in 0..count {
+            let word = *self.words.get(length)?;
+            length += 1 + usize::from(word & 7 == TAG_FLOAT);
+        }
+        let (values, rest) = self.words.split_at_checked(length)?;
+        self.words = rest;
+        Some(values)
     }
 
     pub(crate) fn bytes(&mut self, length: usize, out: &mut Vec<u8>) -> Option<()> {

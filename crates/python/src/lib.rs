@@ -30,9 +30,11 @@ mod _core {
         _dump_abandon, _dump_flush, _dump_operations, _dump_retrace, _dump_start, _dump_stop,
     };
     #[pymodule_export]
+    use crate::pickling::functions::{dumps, loads};
+    #[pymodule_export]
     use crate::pickling::hop::{
-        coroutine_of, exported_to_peer, finish_coroutine, keep_forever, peer_may_everything,
-        remote_kind,
+        abandon_frames, coroutine_of, exported_to_peer, finish_coroutine, keep_forever,
+        peer_may_everything, remote_kind,
     };
     #[pymodule_export]
     use crate::pickling::install::{install, uninstall};

@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{ffi, intern};
 
-use super::recorder::Active;
+use super::recorder::{Active, Recorder};
 
 /// The tool ids to try: not those that have a meaning.
 const TOOLS: [i32; 3] = [4, 3, 2];
@@ -83,11 +83,11 @@ unsafe extern "C" fn on_instruction(
     }
 }
 
-/// RAISE and RERAISE: the code, the byte offset, the exception.
-unsafe extern "C" fn on_raise(
-    _: *mut ffi::PyObject,
+/// Reports an exception in the frame that runs: the code, the byte offset, the exception.
+unsafe fn report(
     arguments: *mut *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
+    tell: impl FnOnce(&mut Recorder, *mut ffi::PyThreadState, RunningFrame, *mut ffi::PyObject),
 ) -> *mut ffi::PyObject {
     if count == 3
         && let Some(mut active) = Active::enter()
@@ -97,37 +97,40 @@ unsafe extern "C" fn on_raise(
             let state = PyThreadState_GetUnchecked();
             let frame = RunningFrame::innermost(state);
             if frame.code() == *arguments {
-                // The offset is that before the instruction if the exception comes from a frame
-                // that it called (3.13); what the frame itself says is right each time.
-                let unit = frame.unit();
-                active
-                    .recorder()
-                    .raised(state, frame, unit, *arguments.add(2));
+                tell(active.recorder(), state, frame, *arguments.add(2));
             }
         }
     }
     none()
 }
 
-/// PY_UNWIND: the code, the byte offset, the exception.
+/// RAISE and RERAISE.
+unsafe extern "C" fn on_raise(
+    _: *mut ffi::PyObject,
+    arguments: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: as in `on_instruction`. The offset is that before the instruction if the exception
+    // comes from a frame that it called (3.13); what the frame itself says is right each time.
+    unsafe {
+        report(arguments, count, |recorder, state, frame, exception| {
+            recorder.raised(state, frame, frame.unit(), exception);
+        })
+    }
+}
+
+/// PY_UNWIND.
 unsafe extern "C" fn on_unwind(
     _: *mut ffi::PyObject,
     arguments: *mut *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
-    if count == 3
-        && let Some(mut active) = Active::enter()
-    {
-        // SAFETY: as in `on_instruction`.
-        unsafe {
-            let state = PyThreadState_GetUnchecked();
-            let frame = RunningFrame::innermost(state);
-            if frame.code() == *arguments {
-                active.recorder().unwound(state, frame, *arguments.add(2));
-            }
-        }
+    // SAFETY: as in `on_instruction`.
+    unsafe {
+        report(arguments, count, |recorder, state, frame, exception| {
+            recorder.unwound(state, frame, exception);
+        })
     }
-    none()
 }
 
 /// PY_START and PY_RESUME: the code, the byte offset.

@@ -285,6 +285,12 @@ fn by_flags<'py>(
     if object.is_instance_of::<frames::chain::Continuation>() {
         return frames::reduce(object, frames::Kind::Continuation, pass).map(Some);
     }
+    if let Some(base) = frames::greenlet::class_of(class)? {
+        if !class.is(&base) && overrides_reduce(class, &base)? {
+            return Ok(None);
+        }
+        return frames::greenlet::reduce(object, pass).map(Some);
+    }
     // SAFETY: both are live; a subclass of the class of exceptions is asked for, no code runs.
     let exception = unsafe {
         ffi::PyType_IsSubtype(class.as_ptr().cast(), ffi::PyExc_BaseException.cast()) != 0

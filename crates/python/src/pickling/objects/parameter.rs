@@ -1,6 +1,6 @@
 //! What `typing` makes that has a name of its own: type variables and their like, `NewType`, type
 //! aliases. By name where the other side finds them, by value otherwise. Each keeps an identifier, as
-//! classes do: whoever loads one twice gets one object.
+//! classes do: whoever loads one twice gets one object. Only type aliases cannot be known again.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -11,6 +11,8 @@ use super::function::named_as;
 use crate::pickling::reducer::{Pass, reduced};
 use crate::pickling::{allow, errors, maker};
 
+/// Its objects cannot be referred to weakly.
+const ALIAS: &str = "TypeAliasType";
 /// The types of this file, with the parts by which each is made again. A part that a version of Python
 /// does not have is left out; one that is `NoDefault` is as good as absent.
 const PARTS: &[(&str, &[&str])] = &[
@@ -37,7 +39,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ),
     ("TypeVarTuple", &["__default__"]),
     ("NewType", &["__supertype__"]),
-    ("TypeAliasType", &["__value__", "__type_params__"]),
+    (ALIAS, &["__value__", "__type_params__"]),
 ];
 
 pub(super) fn types(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyAny>>> {
@@ -74,10 +76,15 @@ pub(super) fn reduce<'py>(
             parts.set_item(part.trim_matches('_'), value)?;
         }
     }
+    let identifier = if class.to_string_lossy() == ALIAS {
+        PyBytes::new(py, b"").into_any()
+    } else {
+        identifier(object)?
+    };
     reduced(
         py,
         "make_type_parameter",
-        (identifier(object)?, class, name, module, parts),
+        (identifier, class, name, module, parts),
     )
     .map(Some)
 }
@@ -92,7 +99,8 @@ fn make_type_parameter<'py>(
     parts: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyAny>> {
     allow::module("typing")?;
-    if let Some(known) = known_object(py, identifier)? {
+    let kept = !identifier.as_bytes().is_empty();
+    if kept && let Some(known) = known_object(py, identifier)? {
         return Ok(known);
     }
     let class = PARTS
@@ -129,7 +137,9 @@ fn make_type_parameter<'py>(
     let object = class.call(PyTuple::new(py, arguments)?, Some(&options))?;
     // An alias keeps its module to itself.
     let _ = object.setattr(intern!(py, "__module__"), module);
-    remember(&object, identifier)?;
+    if kept {
+        remember(&object, identifier)?;
+    }
     Ok(object)
 }
 
