@@ -28,7 +28,7 @@ mod _core {
     #[pymodule_export]
     use crate::dump::{_dump_retrace, _dump_traced};
     #[pymodule_export]
-    use crate::pickling::functions::{dumps, loads};
+    use crate::pickling::functions::{dumps, loads, read_directly, write_directly};
     #[pymodule_export]
     use crate::pickling::hop::{
         coroutine_of, exported_to_peer, finish_coroutine, keep_forever, peer_may_everything,
