@@ -80,7 +80,7 @@ class Writer:
             lambda: f"({one} if {two} else hold(log))",
             lambda: f"({one} {self.pick('and', 'or')} {two})",
             lambda: f"(lambda x: [x, hold(log)])({one})",
-            lambda: f"f'{{hold(log)}}{{1}}'",
+            lambda: "f'{hold(log)}{1}'",
         ]
         if lower is not None:
             choices += [
