@@ -330,8 +330,13 @@ pub enum Payload {
     },
     /// It is a class of this name.
     Class(String),
-    /// It is an `int`, in hexadecimal.
-    Int(String),
+    /// It is this `int`, in hexadecimal; `whole` is false if this is only its beginning.
+    Int {
+        /// The beginning.
+        text: String,
+        /// Whether that is all.
+        whole: bool,
+    },
 }
 
 impl Payload {
@@ -362,7 +367,10 @@ impl Payload {
                 whole,
             },
             Self::CLASS => Self::Class(text()),
-            Self::INT => Self::Int(text()),
+            Self::INT => Self::Int {
+                text: text(),
+                whole,
+            },
             _ => return Err(Malformed),
         })
     }
@@ -377,8 +385,6 @@ pub struct Object {
     pub class: u64,
     /// The last operation that had begun when it was first seen.
     pub seen: u64,
-    /// Whether it existed before: it was first seen as an operand, not as a result.
-    pub found: bool,
     /// What is known of it.
     pub payload: Payload,
 }
@@ -679,7 +685,6 @@ pub(crate) fn parse_objects(header: &Header, bytes: &[u8]) -> Result<Vec<Object>
             serial,
             class,
             seen,
-            found: flags & 2 != 0,
             payload: Payload::parse(kind, flags & 1 == 0, reader.bytes()?)?,
         });
     }

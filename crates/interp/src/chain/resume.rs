@@ -27,7 +27,7 @@ use super::capture::{wait, wait_no_more};
 use super::settle::{self, Step};
 use crate::layout::{Code, EXECUTING, Frame, Generator, Handled, SUSPENDED, Thread};
 use crate::owned::Owned;
-use crate::suspended::{UNFINISHED, function_for, set_unit};
+use crate::suspended::{UNFINISHED, function_for, overwrite, set_unit};
 
 unsafe extern "C" {
     #[link_name = "_PyEval_EvalFrameDefault"]
@@ -492,7 +492,11 @@ unsafe fn fill(run: *mut Run<'_>, index: usize, frame: *mut Frame) {
     // SAFETY: the number of values is what the code has room for, as was checked.
     unsafe {
         let record = &records(run)[index];
-        let old = settle::overwrite(frame, &record.values);
+        let values = record.values.iter().map(|value| {
+            let value = value.as_ref();
+            value.map_or(ptr::null_mut(), Owned::as_ptr)
+        });
+        let old = overwrite(frame, values);
         set_unit(frame, record.at as usize);
         drop(old);
     }

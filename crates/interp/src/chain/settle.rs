@@ -7,12 +7,12 @@
 //! Meanwhile the frame stays linked, as one that waits. A method that is called here can be captured
 //! with it; other code that may run (`__bool__` of a result, destructors) is refused.
 
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, CString};
 use std::ptr;
 
 use pyo3_ffi::{
-    Py_DECREF, Py_False, Py_None, Py_NotImplemented, Py_TYPE, Py_True, Py_XDECREF, PyBool_Check,
-    PyCoro_Type, PyErr_Clear, PyErr_ExceptionMatches, PyErr_Format, PyErr_SetNone, PyErr_SetObject,
+    Py_False, Py_None, Py_NotImplemented, Py_TYPE, Py_True, Py_XDECREF, PyBool_Check, PyCoro_Type,
+    PyErr_Clear, PyErr_ExceptionMatches, PyErr_Format, PyErr_SetNone, PyErr_SetObject,
     PyExc_AttributeError, PyExc_StopIteration, PyExc_TypeError, PyIter_Check, PyLong_AsLong,
     PyLong_FromLongLong, PyObject, PyObject_CallFunctionObjArgs, PyObject_IsTrue, PyTuple_GET_ITEM,
     PyType_IsSubtype,
@@ -35,39 +35,6 @@ pub(super) enum Step {
     Go,
     /// With the exception that is set.
     Throw,
-}
-
-/// Puts values into the slots of a new frame, from the first on; returns what was there.
-///
-/// # Safety
-/// The frame has `stacktop` valid slots and room for all values.
-pub(super) unsafe fn overwrite(frame: *mut Frame, values: &[Option<Owned>]) -> Vec<Owned> {
-    // SAFETY: passed on; each slot gets a reference of its own.
-    unsafe {
-        let count = usize::try_from((*frame).stacktop).unwrap_or(0);
-        let slots = (&raw mut (*frame).localsplus).cast::<*mut PyObject>();
-        let mut old = Vec::new();
-        for index in 0..count.max(values.len()) {
-            let value = match values.get(index) {
-                Some(Some(value)) => value.as_ptr(),
-                _ => ptr::null_mut(),
-            };
-            pyo3_ffi::Py_XINCREF(value);
-            let slot = slots.add(index);
-            if index < count {
-                let before = slot.replace(value);
-                if before == Py_None() {
-                    Py_DECREF(before);
-                } else if let Some(before) = Owned::taking(before) {
-                    old.push(before);
-                }
-            } else {
-                slot.write(value);
-            }
-        }
-        (*frame).stacktop = values.len() as c_int;
-        old
-    }
 }
 
 /// Hands an outcome to the frame of a record.

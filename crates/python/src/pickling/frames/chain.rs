@@ -136,6 +136,40 @@ impl Continuation {
     }
 }
 
+/// The state of a continuation that has nothing but that: it is of the class itself, without attributes.
+/// `Err`: it has more.
+pub(crate) fn plain_state<'py>(
+    this: &Bound<'py, Continuation>,
+) -> Result<Option<Bound<'py, PyTuple>>, ()> {
+    let py = this.py();
+    let attributes = this.getattr(intern!(py, "__dict__")).map_err(|_| ())?;
+    let attributes = attributes.cast_into_exact::<PyDict>().map_err(|_| ())?;
+    if !this.get_type().is(py.get_type::<Continuation>()) || !attributes.is_empty() {
+        return Err(());
+    }
+    let state = this
+        .borrow()
+        .lock()
+        .as_ref()
+        .map(|state| state.clone_ref(py));
+    Ok(state.map(|state| state.into_bound(py)))
+}
+
+/// The generators that run in a chain, with their globals.
+pub(crate) fn running<'py>(
+    state: &Bound<'py, PyTuple>,
+) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyDict>)>> {
+    let mut running = Vec::new();
+    for frame in frames_of(state)? {
+        let frame = frame.cast_into::<PyTuple>()?;
+        let generator = frame.get_item(2)?;
+        if !generator.is_none() {
+            running.push((generator, globals::unwrap(&frame.get_item(1)?)?));
+        }
+    }
+    Ok(running)
+}
+
 pub(super) fn frames_of<'py>(state: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
     Ok(state.get_item(2)?.cast_into::<PyTuple>()?)
 }
@@ -469,6 +503,10 @@ fn unknown_stack_end() -> usize {
 /// An object of a class of continuations, made without its `__init__`.
 fn empty<'py>(kind: &Bound<'py, PyType>) -> PyResult<Bound<'py, Continuation>> {
     let py = kind.py();
+    if kind.is(py.get_type::<Continuation>()) {
+        let state = Mutex::new(None);
+        return Bound::new(py, Continuation { state });
+    }
     if !kind.is_subclass_of::<Continuation>()? {
         return Err(PyTypeError::new_err(format!(
             "{} is no class of continuations",

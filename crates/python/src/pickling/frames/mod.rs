@@ -14,8 +14,8 @@
 mod awaitable;
 pub(crate) mod chain;
 pub(crate) mod greenlet;
-mod null;
-mod suspended;
+pub(super) mod null;
+pub(super) mod suspended;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

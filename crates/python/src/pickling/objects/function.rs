@@ -26,7 +26,7 @@ pub(super) fn named(object: &Bound<'_, PyAny>, mode: CodeMode) -> PyResult<Optio
 }
 
 /// The same of an object with that module and name.
-pub(super) fn named_as(
+pub(crate) fn named_as(
     object: &Bound<'_, PyAny>,
     module: &str,
     qualname: &str,
