@@ -12,6 +12,7 @@
 //! | `module` | modules by name |
 //! | `descriptor` | `property`, `classmethod`, `staticmethod`, `mappingproxy` |
 //! | `view` | dict views, iterators over dicts and sets |
+//! | `itertools` | iterators of `itertools`, without the warning of 3.12 and later |
 //! | `exception` | exceptions with traceback, cause and context |
 //! | `traceback` | tracebacks and frames |
 //! | `context` | context variables and contexts |
@@ -26,6 +27,7 @@ mod descriptor;
 mod exception;
 pub(crate) mod file;
 pub(crate) mod function;
+mod itertools;
 mod module;
 mod parameter;
 mod regex;
@@ -62,6 +64,7 @@ pub(crate) enum Kind {
     Frames(frames::Kind),
     Function,
     Globals,
+    Itertools,
     LruCache,
     KeyedReference,
     MappingProxy,
@@ -210,6 +213,9 @@ pub(crate) fn kinds(py: Python<'_>) -> PyResult<&'static Kinds> {
         for class in tasks.try_iter()? {
             add(class?, Kind::Task)?;
         }
+        for class in itertools::types(py)? {
+            add(class.into_any(), Kind::Itertools)?;
+        }
         for (class, kind) in view::types(py)? {
             add(class.into_any(), kind)?;
         }
@@ -246,6 +252,7 @@ pub(crate) fn reduce<'py>(
         Kind::Frames(kind) => frames::reduce(object, kind, pass).map(Some),
         Kind::Function => function::reduce(object, pass),
         Kind::Globals => globals::reduce(object.cast::<Globals>()?, pass.mode).map(Some),
+        Kind::Itertools => itertools::reduce(object).map(Some),
         Kind::LruCache => function::lru_cache(object, pass),
         Kind::MappingProxy => descriptor::mapping_proxy(object).map(Some),
         Kind::KeyedReference => weak::keyed(object).map(Some),
@@ -342,6 +349,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     exception::register(module)?;
     file::register(module)?;
     function::register(module)?;
+    itertools::register(module)?;
     module::register(module)?;
     parameter::register(module)?;
     regex::register(module)?;
