@@ -206,6 +206,8 @@ class Writer:
         self.line(1, "def __repr__(self):")
         self.line(2, f"return f'K{level}-{{self.n}}'")
         self.line(1, "__hash__ = None")
+        # Else it would be iterated over by `__getitem__`, without an end.
+        self.line(1, "__iter__ = None")
         some = ["self", "hold(log)", "NotImplemented", "NotImplemented", "self.n", "[self, 1]"]
         for name in NAMES:
             for prefix in ("", "r", "i"):
