@@ -445,6 +445,7 @@ IDENTITY = [
 ]
 
 
+@pytest.mark.timeout(150)
 def test_the_doctests_of_generators_pass_with_a_round_trip_before_every_next():
     import importlib.util
     import json
@@ -457,7 +458,7 @@ def test_the_doctests_of_generators_pass_with_a_round_trip_before_every_next():
         [sys.executable, Path(__file__).with_name("generator_doctests.py")],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=140,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
