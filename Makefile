@@ -45,7 +45,7 @@ help:
 	@echo "make build             build and install into .venv/py3NN, for each Python found"
 	@echo "make lint              formatting, clippy, ruff, mypy, dependency rules"
 	@echo "make fmt               format the Rust and the Python code"
-	@echo "make soak-pickling     2 000 random generators, paused and pickled at every yield"
+	@echo "make soak-pickling     2 000 random generators, pickled at every yield; 1 000 programs that run deep"
 	@echo "make soak              10 000 random programs on one process and on two, ARGS='--seed 1'"
 	@echo "make soak-servers      two servers and eight clients for SOAK_SECONDS (7200), with kills"
 	@echo "make soak-dump         ten test modules of CPython, without and under the recorder, each Python"
@@ -211,8 +211,9 @@ soak-dump-%: .venv/%/installed
 
 soak-pickling: .venv/$(FIRST)/dev .venv/$(FIRST)/installed
 	$(call step,$(FIRST): soak of pickling)
-	@cd target && OBJSPACE_CORPUS=2000 ../$(BIN)/python -I -m pytest -c ../pyproject.toml \
-	    --rootdir .. --timeout 0 -q ../tests/pickling/test_corpus.py $(ARGS)
+	@cd target && OBJSPACE_CORPUS=2000 OBJSPACE_CHAINS=1000 ../$(BIN)/python -I -m pytest \
+	    -c ../pyproject.toml --rootdir .. --timeout 0 -q ../tests/pickling/test_corpus.py \
+	    ../tests/pickling/test_chain_corpus.py $(ARGS)
 
 # The outcome of random programs over a channel that cuts and delays, against the outcome without one:
 # one thread, with the tables compared after each program, then three threads at once.

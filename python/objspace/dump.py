@@ -293,37 +293,34 @@ def _at_exit() -> None:
         stop(write=not _Current.ring or hasattr(sys, "last_value"))
 
 
-if sys.version_info >= (3, 12):
+_original: list[Any] = []
 
-    def _keep_trace_function() -> None:
-        pass
 
-    def _give_trace_function_back() -> None:
-        pass
+def _keep_trace_function() -> None:
+    """Lets those who set a trace function later share it with the recorder."""
+    settrace, gettrace = sys.settrace, sys.gettrace
 
-else:
-    _original: list[Any] = []
+    def shared_settrace(function: Any, /) -> None:
+        settrace(function)
+        _core._dump_retrace()
 
-    def _keep_trace_function() -> None:
-        """Lets those who set a trace function later share it with the recorder."""
-        settrace, gettrace = sys.settrace, sys.gettrace
-
-        def shared_settrace(function: Any, /) -> None:
-            settrace(function)
-            _core._dump_retrace()
+    if sys.version_info >= (3, 12):
+        shared_gettrace = gettrace
+    else:
 
         def shared_gettrace() -> Any:
             return _core._dump_traced()
 
-        _original[:] = [settrace, gettrace, shared_settrace, shared_gettrace]
-        sys.settrace, sys.gettrace = shared_settrace, shared_gettrace
+    _original[:] = [settrace, gettrace, shared_settrace, shared_gettrace]
+    sys.settrace, sys.gettrace = shared_settrace, shared_gettrace
 
-    def _give_trace_function_back() -> None:
-        if _original:
-            settrace, gettrace, shared_settrace, shared_gettrace = _original
-            _original.clear()
-            # Somebody may have replaced them too, and calls ours: they go on working.
-            if sys.settrace is shared_settrace:
-                sys.settrace = settrace
-            if sys.gettrace is shared_gettrace:
-                sys.gettrace = gettrace
+
+def _give_trace_function_back() -> None:
+    if _original:
+        settrace, gettrace, shared_settrace, shared_gettrace = _original
+        _original.clear()
+        # Somebody may have replaced them too, and calls ours: they go on working.
+        if sys.settrace is shared_settrace:
+            sys.settrace = settrace
+        if sys.gettrace is shared_gettrace:
+            sys.gettrace = gettrace

@@ -29,15 +29,16 @@ from objspace._core import (
     Continuation,
     Reducer,
     capture,
+    dumps,
     explain_failure,
     find_allowed,
     install,
     load_allowing,
+    loads,
     read_pickle,
     reduce_file,
     run,
     uninstall,
-    unwrap_pickle,
     wrap_pickle,
 )
 from objspace._core import register_reducer as register
@@ -217,16 +218,15 @@ def _modules(allow: Iterable[str] | None) -> list[str] | None:
     return None if allow is None else list(allow)
 
 
-def dumps(
+def _dumps_by_pickler(
     obj: Any,
-    protocol: int | None = None,
-    *,
-    fix_imports: bool = True,
-    buffer_callback: Callable[[Any], Any] | None = None,
-    code: Code = "auto",
-    key: bytes | None = None,
+    protocol: int | None,
+    fix_imports: bool,
+    buffer_callback: Callable[[Any], Any] | None,
+    code: Code,
+    key: bytes | None,
 ) -> bytes:
-    """Return the pickle of an object. For the arguments see `Pickler`."""
+    """What `dumps` does where the pickle cannot be written without CPython's pickler."""
     buffer = io.BytesIO()
     dumper = _Dumper(
         buffer,
@@ -257,29 +257,27 @@ def dump(
     key: bytes | None = None,
 ) -> None:
     """Write the pickle of an object to a file. For the arguments see `Pickler`."""
-    Pickler(
-        file, protocol, fix_imports=fix_imports, buffer_callback=buffer_callback, code=code, key=key
-    ).dump(obj)
+    file.write(
+        dumps(
+            obj,
+            protocol,
+            fix_imports=fix_imports,
+            buffer_callback=buffer_callback,
+            code=code,
+            key=key,
+        )
+    )
 
 
-def loads(
-    data: Any,
-    /,
-    *,
-    fix_imports: bool = True,
-    encoding: str = "ASCII",
-    errors: str = "strict",
-    buffers: Iterable[Any] | None = None,
-    key: bytes | None = None,
-    allow: Iterable[str] | None = None,
-    limit: int | None = None,
+def _load_payload(
+    payload: bytes,
+    allowed: list[str] | None,
+    fix_imports: bool,
+    encoding: str,
+    errors: str,
+    buffers: Iterable[Any] | None,
 ) -> Any:
-    """Return the object of a pickle. For the arguments see `Unpickler`."""
-    if not isinstance(data, bytes):
-        data = bytes(memoryview(data))
-    bounds = unwrap_pickle(data, key, limit)
-    payload = data if bounds is None else memoryview(data)[bounds[0] : bounds[1]]
-    allowed = _modules(allow)
+    """What `loads` does with what has to be read by CPython's unpickler."""
     kind = _pickle.Unpickler if allowed is None else _Loader
     loader = kind(
         io.BytesIO(payload),

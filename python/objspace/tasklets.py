@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import collections
 import threading
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 try:
@@ -37,7 +38,7 @@ except ImportError as error:  # pragma: no cover - a test runs it in an interpre
     ) from error
 
 from objspace import pickling
-from objspace._core import keep_forever
+from objspace._core import abandon_frames, keep_forever
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -205,8 +206,7 @@ class tasklet:
         if self in _here.runnable:
             _here.runnable.remove(self)
         if self._greenlet is not None:
-            # Its frames have gone elsewhere: to drop them would run their `finally` here as well.
-            keep_forever(self._greenlet)
+            _drop(self._greenlet)
         self._end(None if raises else value)
         if raises:
             raise value
@@ -304,6 +304,18 @@ class tasklet:
         return (
             f"<{type(self).__name__} {getattr(self._function, '__name__', '?')} {' '.join(names)}>"
         )
+
+
+def _drop(moved: Any) -> None:
+    """Drops what the frames of a greenlet hold, which have gone elsewhere: nothing of them runs."""
+    probe = (lambda: None).__code__.replace()
+    FunctionType(probe, {})()
+    codes = abandon_frames(moved.gr_frame, tasklet._body.__code__, probe)
+    if codes is None:
+        keep_forever(moved)
+        return
+    moved.parent = greenlet.getcurrent()
+    moved.throw()
 
 
 def _make_tasklet(kind: type[tasklet]) -> tasklet:

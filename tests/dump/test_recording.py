@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -449,6 +450,7 @@ def test_deeply_nested_containers_die_without_a_crash(script):
 
 
 def killed(tmp_path, index):
+    """Kills a program at a moment of its own, while it counts: the path of its log."""
     path = tmp_path / f"log{index}"
     source = (
         "import sys, objspace.dump\n"
@@ -462,11 +464,12 @@ def killed(tmp_path, index):
         [sys.executable, "-c", source], stdout=subprocess.PIPE, cwd=tmp_path
     ) as process:
         assert process.stdout.readline() == b"ready\n"
-        # At a moment of its own each time: when so many bytes are there.
         limit = time.monotonic() + 20
         wanted = 16 + index * 40_000
         while path.stat().st_size < wanted and time.monotonic() < limit:
             time.sleep(0.001)
+        # Blocks come at intervals; the moment between two of them is random.
+        time.sleep(random.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.wait()
     return path
@@ -478,13 +481,18 @@ def test_the_log_of_a_killed_program_is_whole_up_to_its_last_block(tmp_path, ind
     log = objspace.dump.Log(killed(tmp_path, index))
     count = log.operations
     assert count > 0 or index == 0
-    position = 0
+    position, n = 0, 0
     for number in range(1, count + 1, 10_000):
         rows = log.find(range=(number, number + 9_999))
         assert [each.number for each in rows] == list(
             range(number, min(number + 10_000, count + 1))
         )
         position = rows[-1].number
+        for each in rows:
+            if each.operation == "inplace":
+                assert each.operands == (n, len(str(n)))
+                n += len(str(n))
+                assert each.value == n or (each.status is None and each.number == count)
     assert position == count
 
 

@@ -84,6 +84,125 @@ def test_the_exit_code_is_that_of_the_program(run, statement, code, said):
     assert objspace.dump.Log(path).find()
 
 
+ENDS = """
+    import atexit, os, signal, sys, threading, time
+
+    class Own(SystemExit):
+        pass
+
+    def later():
+        main.join()
+        print("a thread that outlives the program")
+
+    main = threading.main_thread()
+    print(sys.argv, __name__, __file__, __package__, __spec__, __cached__, __annotations__)
+    print(type(__builtins__), type(__loader__), sys.path[0], __import__("__main__").ENDS)
+    ENDS = {ends!r}
+"""
+
+ENDS_IN = {
+    "exception": "raise RuntimeError('sold out')",
+    "chain": "try:\n    1/0\nexcept ZeroDivisionError:\n    [][0]",
+    "group": "raise ExceptionGroup('both', [ValueError(1), KeyError(2)])",
+    "interrupt": "raise KeyboardInterrupt",
+    "signal": "os.kill(os.getpid(), signal.SIGTERM)",
+    "at once": "os._exit(9)",
+    "own": "raise Own(4)",
+    "large": "sys.exit(300)",
+    "negative": "sys.exit(-1)",
+    "float": "sys.exit(2.5)",
+    "huge": "sys.exit(2**70)",
+    "hook": "sys.excepthook = lambda *a: print('hooked', a[0])\nraise ValueError",
+    "handler": "atexit.register(print, 'bye')",
+    "thread": "threading.Thread(target=later).start()",
+    "thread, failing": "threading.Thread(target=later).start()\nraise ValueError(3)",
+    "syntax": "exec('1 +')",
+}
+
+
+@pytest.mark.parametrize("ends", ENDS_IN)
+def test_a_program_ends_as_under_python(run, tmp_path, ends):
+    source = "ENDS = 1\n" + textwrap.dedent(ENDS).replace("{ends!r}", repr(ends)) + ENDS_IN[ends]
+    recorded, _ = run(source, "-q", "program.py", "one", "-x")
+    plain = subprocess.run(
+        [sys.executable, "program.py", "one", "-x"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert recorded.returncode == plain.returncode
+    assert (recorded.stdout, recorded.stderr) == (plain.stdout, plain.stderr)
+
+
+def test_threads_and_exit_handlers_are_recorded_to_their_end(run):
+    result, path = run(
+        """
+        import atexit, threading
+
+        def thread():
+            threading.main_thread().join()
+            [1, 2][0]
+
+        def handler():
+            [3, 4][1]
+
+        atexit.register(handler)
+        threading.Thread(target=thread).start()
+        """,
+        "program.py",
+    )
+    assert result.returncode == 0, result.stderr
+    log = objspace.dump.Log(path)
+    found = log.find(operations=["getitem"], file="program.py")
+    assert [each.value for each in found] == [1, 4]
+
+
+@pytest.mark.parametrize("arguments", [["folder"], ["-m", "folder"], ["-"]])
+def test_what_else_python_runs(run, tmp_path, arguments):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "__init__.py").touch()
+    source = "import sys\nprint(sys.argv, sys.path[0], __name__, __package__, __spec__ is None)\n"
+    (tmp_path / "folder" / "__main__.py").write_text(source)
+    command = ["-m", "objspace", "dump", "run", "-q", "-o", "log"]
+    plain, recorded = (
+        subprocess.run(
+            [sys.executable, *before, *arguments, "one"],
+            cwd=tmp_path,
+            input=source,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        for before in ([], command)
+    )
+    assert (recorded.returncode, recorded.stdout, recorded.stderr) == (0, plain.stdout, "")
+    calls = objspace.dump.Log(tmp_path / "log").find(operations=["call"])
+    assert len(calls) >= 1
+
+
+def test_a_module_that_is_not_there_is_said_as_by_python(run):
+    result, _ = run("", "-q", "-m", "missing.module")
+    assert result.returncode == 1
+    assert result.stderr.endswith("(ModuleNotFoundError: No module named 'missing')\n")
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        (["--module", "never.loaded"], "; no module never.loaded was loaded\n"),
+        (["--type", "Never"], "; nothing that ran is chosen by the filters\n"),
+    ],
+)
+def test_filters_that_choose_nothing_are_said(run, filters, said):
+    result, path = run("print([1][0])\n", *filters, "program.py")
+    assert result.stdout == "1\n"
+    assert result.stderr.endswith(said)
+    assert objspace.dump.Log(path).operations == 0
+
+
 FAILING = """
     def fail(rows):
         for number in range(60_000):
@@ -138,13 +257,17 @@ def test_a_script_that_is_not_there_is_said(run):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("test.test_with") is None, reason="no test package")
-def test_a_test_module_of_cpython_ends_as_without_the_recorder():
+def test_test_modules_of_cpython_end_as_without_the_recorder():
+    modules = ["generators", "fractions", "coroutines", "with", "patma", "extcall"]
     result = subprocess.run(
-        [sys.executable, SOAK, "--modules", "with"],
+        [sys.executable, SOAK, "--modules", ",".join(modules)],
         capture_output=True,
         text=True,
         timeout=55,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.startswith("same  test_with: exit 0, ")
+    *lines, last = result.stdout.splitlines()
+    for line, name in zip(lines, modules, strict=True):
+        assert line.startswith(f"same  test_{name}: exit 0, ")
+    assert last.startswith("6 of 6 modules the same on Python 3.")

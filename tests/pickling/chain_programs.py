@@ -55,6 +55,19 @@ def resume(data, value="value"):
     return pickling.loads(data).resume(value)
 
 
+def relay(name):
+    """Pickles a program at each hold and goes on from the pickle: the result, and how often."""
+    result, _, data = run(name, 0)
+    moves = 0
+    while data is not None:
+        moves += 1
+        holder.__init__()
+        holder.at = 0
+        result = pickling.loads(data).resume("value")
+        data = holder.pickle
+    return result, moves
+
+
 def plain():
     log = [hold()]
     for index in range(2):
@@ -534,10 +547,64 @@ def deep_operators():
     return Number(5) + 1
 
 
+def callables():
+    """Objects that can be called, whose other methods are called by the interpreter."""
+
+    class Thing:
+        def __call__(self, *args, **names):
+            return [args, names, hold()]
+
+        def __enter__(self):
+            self.entered = hold()
+            return self
+
+        def __exit__(self, *exception):
+            self.left = [exception[0], hold()]
+            return True
+
+        def __getattr__(self, name):
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return [name, hold()]
+
+        def __eq__(self, other):
+            return [other, hold()]
+
+        __hash__ = None
+
+        def __contains__(self, item):
+            return hold()
+
+        def __neg__(self):
+            return ["neg", hold()]
+
+        def __radd__(self, other):
+            return [other, hold()]
+
+        def __setitem__(self, key, value):
+            self.item = [key, value, hold()]
+
+        @property
+        def owned(self):
+            return hold()
+
+    thing = Thing()
+    log = [thing(1, two=2), thing.missing, thing == 3, 4 in thing, -thing, 5 + thing, thing.owned]
+    thing[6] = 7
+    with thing as same:
+        log.append(same is thing)
+    log += [thing.item, thing.entered, thing.left]
+    with thing:
+        raise KeyError
+    log.append(thing.left)
+    with thing:
+        return log
+
+
 PROGRAMS = {
     name: globals()[name]
     for name in (
         "plain nested keywords objects operators boundaries partials generators coroutines "
-        "exceptions names raises closures supers recursion deep_operators"
+        "exceptions names raises closures supers recursion deep_operators callables"
     ).split()
 }

@@ -104,11 +104,21 @@ def read(found):
         assert repr(result) == expected, f"{name} at {point}: {result!r}, not {expected}"
 
 
+def relay():
+    """Each running program is pickled, and goes on from the pickle, at every point in turn."""
+    found = []
+    for name in chain_programs.PROGRAMS:
+        result, points, _ = chain_programs.run(name)
+        again, moves = chain_programs.relay(name)
+        assert repr(again) == repr(result), name
+        assert moves == points, name
+        found += range(moves)
+    return found
+
+
 def main(command, path, mode, warm="0", *names):
     chain_programs.holder.code = CODE
     warnings.simplefilter("error")
-    # From 3.12 on pickling them is deprecated, but they are pickled.
-    warnings.filterwarnings("ignore", "Pickle, copy, and deepcopy support", DeprecationWarning)
     unraisable = []
     sys.unraisablehook = unraisable.append
     if command == "write":
@@ -116,6 +126,9 @@ def main(command, path, mode, warm="0", *names):
             found = write(int(warm), names)
         with open(path, "wb") as file:
             pickle.dump(found, file)
+    elif command == "relay":
+        with watched(mode):
+            found = relay()
     else:
         with open(path, "rb") as file:
             found = pickle.load(file)

@@ -113,6 +113,51 @@ def test_a_resumed_chain_can_be_captured_again():
     assert captured(second).resume("two")[0][1] == "two"
 
 
+class Left:
+    def __add__(self, other):
+        self.seen = save()
+        return NotImplemented
+
+
+class Right:
+    def __radd__(self, other):
+        return sys._getframe(1).f_code.co_name
+
+
+class Doubtful:
+    def __bool__(self):
+        return bool(capture())
+
+
+def test_what_follows_a_resumed_call_is_called_by_the_waiting_frame():
+    def adding():
+        left = Left()
+        return left + Right(), left.seen
+
+    caller, saved = run(adding)
+    assert caller == "adding"
+    assert pickling.loads(saved.data).resume(None) == ("adding", None)
+
+
+def test_a_capture_within_c_code_behind_a_resumed_call_is_refused():
+    saved = []
+
+    class Kept(Left):
+        def __contains__(self, item):
+            value = save()
+            if isinstance(value, Saved):
+                saved.append(value)
+                return True
+            return Doubtful()
+
+    def program():
+        return 1 in Kept()
+
+    assert run(program) is True
+    with pytest.raises(pickling.PicklingError, match=r"program\(\) line \d+ .*C code runs there"):
+        pickling.loads(saved[0].data).resume(None)
+
+
 def test_discard_runs_nothing():
     log = []
 

@@ -17,7 +17,9 @@ if sys.version_info >= (3, 12):
 # Programs with all kinds of frames, for the combinations of modes.
 SOME = ["handlers", "half_evaluated", "closures", "chain", "boundaries", "generators", "raises"]
 # All points of all programs: none may get lost.
-ALL = 350
+ALL = 364
+# Those of the programs that run.
+RUNNING = 149
 
 
 def drive(*arguments, python=sys.executable, **env):
@@ -40,11 +42,22 @@ def test_every_point_of_every_program_runs_on_elsewhere(tmp_path, warm):
     assert drive("read", file, "nothing") == ALL
 
 
+def test_frames_stay_within_the_memory_that_cpython_gave_them(tmp_path):
+    file = tmp_path / "pickles"
+    assert drive("write", file, "nothing", PYTHONMALLOC="debug") == ALL
+    assert drive("read", file, "nothing", PYTHONMALLOC="debug") == ALL
+
+
 @pytest.mark.parametrize("mode", MODES[1:])
 def test_every_point_of_every_program_under_a_watcher(tmp_path, mode):
     file = tmp_path / "pickles"
     assert drive("write", file, mode, 3) == ALL
     assert drive("read", file, mode) == ALL
+
+
+@pytest.mark.parametrize("code", ["auto", "value"])
+def test_a_running_program_moves_at_each_of_its_points_in_turn(code):
+    assert drive("relay", "-", "nothing", OBJSPACE_CODE=code) == RUNNING
 
 
 def test_modes_may_differ_between_writing_and_reading(tmp_path):

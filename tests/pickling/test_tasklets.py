@@ -468,3 +468,119 @@ def test_a_tasklet_is_pickled_after_one_that_began_earlier_has_ended():
     copy.insert()
     run()
     assert (second.value, copy.value) == (4, 4)
+
+
+MOVES = """
+import gc, sys, weakref
+import objspace
+from objspace import schedule, tasklet
+from objspace.tasklets import getruncount, run
+
+log, dropped = [], []
+
+
+class Guard:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        log.append("exit")
+
+    def __del__(self):
+        dropped.append("guard")
+
+
+def steps(kept):
+    try:
+        yield deep(kept)
+    finally:
+        log.append("generator")
+
+
+def deep(kept):
+    local = Guard()
+    try:
+        for _ in [1]:
+            schedule(remove=True)
+    except BaseException as error:
+        log.append(error)
+    finally:
+        log.append("finally")
+    return local is not None
+
+
+def outer(kept):
+    with Guard():
+        for value in steps(kept):
+            return value, len(log)
+
+
+class Kept:
+    pass
+
+
+def gone(prepare):
+    del log[:], dropped[:]
+    kept = Kept()
+    held = weakref.ref(kept)
+    t = prepare(tasklet(outer)(kept))
+    del kept
+    assert t.move(remote) == (True, 1), log
+    gc.collect()
+    assert not t.alive and getruncount() == 0
+    assert log == [], log
+    return held() is None and len(dropped) >= 2
+
+
+def waits(t):
+    run()
+    return t
+
+
+def again(t):
+    run()
+    copy = objspace.pickling.loads(objspace.pickling.dumps(t))
+    t.insert()
+    run()
+    copy.insert()
+    run()
+    del log[:], dropped[:]
+    return copy
+"""
+
+
+def test_the_frames_of_a_tasklet_that_has_moved_are_dropped_and_nothing_of_them_runs(python):
+    done = python(
+        MOVES
+        + """
+with objspace.spawn(setup="") as remote:
+    for _ in range(40):
+        assert gone(waits)
+    # What runs beside it has all that it had.
+    other = waits(tasklet(outer)(None))
+    assert gone(waits)
+    other.insert()
+    run()
+    assert other.value == (True, 1), other.value
+    assert log == ["finally", "generator", "exit"], log
+print("dropped")
+"""
+    )
+    assert done.stdout == "dropped\n", done.stderr[-3000:]
+
+
+def test_where_there_was_monitoring_they_are_kept_and_nothing_of_them_runs(python):
+    done = python(
+        MOVES
+        + """
+sys.settrace(lambda *_: None)
+t = waits(tasklet(outer)(None))
+sys.settrace(None)
+with objspace.spawn(setup="") as remote:
+    print(gone(waits))
+t.insert()
+run()
+"""
+    )
+    expected = "True" if sys.version_info < (3, 12) else "False"
+    assert done.stdout == f"{expected}\n", done.stderr[-3000:]

@@ -7,7 +7,7 @@
 
 use pyo3_ffi::{PyBytes_AsString, PyBytes_Size};
 
-use crate::bytecode::{Base, Instruction};
+use crate::bytecode::{Base, Instruction, handlers};
 use crate::layout::{Code, Jump, Op, RETURN_GENERATOR, attribute, ends, jump, op};
 
 use std::ffi::c_int;
@@ -283,7 +283,11 @@ pub(crate) fn depths(base: &Base, exception_table: &[u8]) -> Option<Vec<u32>> {
     let mut known = vec![UNKNOWN; base.len()];
     let mut result = vec![0; base.len()];
     let mut open = vec![(0, 0)];
-    open.extend(handlers(exception_table));
+    for handler in handlers(exception_table) {
+        // The exception, and below it the failed instruction if the handler asks for that.
+        let depth = handler.depth + usize::from(handler.lasti) + 1;
+        open.push((handler.target, u32::try_from(depth).ok()?));
+    }
     while let Some((mut unit, mut depth)) = open.pop() {
         loop {
             let seen = known.get_mut(unit)?;
@@ -336,28 +340,4 @@ fn effect(instruction: Instruction, jumps: bool) -> Option<i32> {
         PyCompile_OpcodeStackEffectWithJump(instruction.opcode.into(), argument, jumps.into())
     };
     (effect.abs() < c_int::MAX).then_some(effect)
-}
-
-/// The exception handlers: where each begins, and with how many values on the stack.
-fn handlers(table: &[u8]) -> Vec<(usize, u32)> {
-    let mut bytes = table.iter().copied();
-    // Numbers of six bits a byte, the highest first; bit 6 says that more follow. (Bit 7 marks the
-    // beginning of an entry.)
-    let mut number = || {
-        let mut byte = bytes.next()?;
-        let mut value = u32::from(byte & 63);
-        while byte & 64 != 0 {
-            byte = bytes.next()?;
-            value = (value << 6) | u32::from(byte & 63);
-        }
-        Some(value)
-    };
-    let mut found = Vec::new();
-    while let (Some(_start), Some(_length), Some(target), Some(depth)) =
-        (number(), number(), number(), number())
-    {
-        // The exception, and below it the failed instruction if the handler asks for that.
-        found.push((target as usize, (depth >> 1) + (depth & 1) + 1));
-    }
-    found
 }

@@ -80,3 +80,43 @@ impl Base {
         })
     }
 }
+
+/// An entry of the exception table, in units.
+pub(crate) struct Handler {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) target: usize,
+    /// How many values lie on the stack below what the handler is given.
+    pub(crate) depth: usize,
+    /// Whether it is given the failed instruction too.
+    pub(crate) lasti: bool,
+}
+
+/// The entries of an exception table.
+pub(crate) fn handlers(table: &[u8]) -> Vec<Handler> {
+    let mut bytes = table.iter().copied();
+    // Numbers of six bits a byte, the highest first; bit 6 says that more follow. (Bit 7 marks the
+    // beginning of an entry.)
+    let mut number = || {
+        let mut byte = bytes.next()?;
+        let mut value = usize::from(byte & 63);
+        while byte & 64 != 0 {
+            byte = bytes.next()?;
+            value = (value << 6) | usize::from(byte & 63);
+        }
+        Some(value)
+    };
+    let mut found = Vec::new();
+    while let (Some(start), Some(length), Some(target), Some(depth)) =
+        (number(), number(), number(), number())
+    {
+        found.push(Handler {
+            start,
+            end: start.saturating_add(length),
+            target,
+            depth: depth >> 1,
+            lasti: depth & 1 != 0,
+        });
+    }
+    found
+}

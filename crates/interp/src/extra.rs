@@ -5,25 +5,49 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, AtomicPtr, Ordering};
 
-use pyo3_ffi::{PyErr_Clear, PyInterpreterState};
+use pyo3_ffi::{
+    PyErr_Clear, PyInterpreterState, PyObject, PyThreadState_Get, PyThreadState_GetInterpreter,
+};
 
 use crate::layout::{Code, code_extra_index, code_get_extra, code_set_extra};
 
 /// A slot in code objects for a `T`.
 ///
 /// Interpreters number their slots each for itself, so a slot serves the first one that asks.
-pub(crate) struct Slot<T> {
+#[derive(Debug)]
+pub struct Slot<T> {
     index: AtomicIsize,
     interpreter: AtomicPtr<PyInterpreterState>,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T: Send + Sync + 'static> Slot<T> {
-    pub(crate) const fn new() -> Self {
+    /// A slot that no code object has yet.
+    #[expect(clippy::new_without_default, reason = "slots are statics")]
+    pub const fn new() -> Self {
         Self {
             index: AtomicIsize::new(-1),
             interpreter: AtomicPtr::new(ptr::null_mut()),
             of: PhantomData,
+        }
+    }
+
+    /// What is in the slot of a code object; if nothing yet, what `make` makes, which runs no Python
+    /// code. `None`: it made nothing, or there is no memory, or this is another interpreter; no
+    /// exception is set.
+    ///
+    /// # Safety
+    /// See the crate; `code` is a code object. The result lives as long as that.
+    #[inline]
+    pub unsafe fn of<'a>(
+        &self,
+        code: *mut PyObject,
+        make: impl FnOnce() -> Option<T>,
+    ) -> Option<&'a T> {
+        // SAFETY: passed on; attached, so that there is an interpreter.
+        unsafe {
+            let interpreter = PyThreadState_GetInterpreter(PyThreadState_Get());
+            self.get(code.cast(), interpreter, make)
         }
     }
 

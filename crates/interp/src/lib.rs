@@ -7,12 +7,12 @@
 //! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for;
 //! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together;
 //! - [`still`]: the frames of tracebacks, read and made again;
+//! - [`iterators`]: where iterators over lists and tuples are;
 //! - [`observe`]: the instructions of code objects and the value stacks of frames that run;
 //! - [`lifetimes`]: being told when objects are gone;
 //! - [`clock`]: a cheap clock;
-//! - [`lookahead`]: what the calling bytecode will do with the attribute it asks for.
-//! - [`chain`]: running frames, captured and resumed;
-//! - [`suspended`], [`awaitable`]: generators, coroutines and the like, taken apart and put together.
+//! - [`extra`]: something of one's own in every code object;
+//! - [`chain`]: running frames, captured and resumed.
 //!
 //! Everything here works on raw pointers of `pyo3-ffi` and is `unsafe` where it takes one. Two
 //! rules hold for every such function and are not repeated: the calling thread is attached to the
@@ -31,7 +31,6 @@ compile_error!("objspace knows the structs of 64-bit CPython only");
 mod analysis;
 mod bytecode;
 mod effects;
-mod extra;
 mod layout;
 mod needs;
 mod sweep;
@@ -42,8 +41,11 @@ mod version;
 pub mod awaitable;
 pub mod chain;
 pub mod clock;
+pub mod extra;
+pub mod fields;
 pub mod finish;
 pub mod frames;
+pub mod iterators;
 pub mod lifetimes;
 pub mod lookahead;
 pub mod observe;

@@ -373,6 +373,22 @@ pub unsafe fn trace_function(thread: *mut PyThreadState) -> (Option<TraceFunctio
     }
 }
 
+/// What is told each event of `sys.audit`; an error (not 0) would forbid what the event announces.
+pub type AuditHook =
+    unsafe extern "C" fn(*const std::ffi::c_char, *mut PyObject, *mut c_void) -> c_int;
+
+/// Adds an audit hook, for the rest of the process. False: it could not be added.
+///
+/// # Safety
+/// See the crate; the hook may be called at any time by a thread that holds the GIL.
+pub unsafe fn add_audit_hook(hook: AuditHook) -> bool {
+    unsafe extern "C" {
+        fn PySys_AddAuditHook(hook: AuditHook, data: *mut c_void) -> c_int;
+    }
+    // SAFETY: a public function; the hook uses no data.
+    unsafe { PySys_AddAuditHook(hook, std::ptr::null_mut()) == 0 }
+}
+
 /// Gives a thread a trace function. False: an exception is set.
 ///
 /// # Safety

@@ -185,54 +185,88 @@ pub(crate) fn code_of(generator: &Generator) -> *mut Code {
     code.cast()
 }
 
-/// The state of a generator at rest: a new tuple of the unit of the next instruction, flags, the
-/// exception being handled (or `None`), the origin of a coroutine (or `None`), the variables, and
-/// the value stack. `null` stands for null pointers.
+/// What the state of a generator at rest consists of, borrowed from it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct View<'a> {
+    /// The unit of the next instruction.
+    pub next: usize,
+    /// Flags of a state.
+    pub flags: i64,
+    /// The exception that is being handled; `None` for none.
+    pub handled: *mut PyObject,
+    /// The origin of a coroutine; `None` for none.
+    pub origin: *mut PyObject,
+    /// The variables and the value stack, null for what has no value.
+    pub values: &'a [*mut PyObject],
+}
+
+/// Looks at a generator at rest.
 ///
 /// # Safety
-/// As [`stage`]; the generator is at rest.
-pub unsafe fn state(generator: *mut PyObject, null: *mut PyObject) -> *mut PyObject {
-    // SAFETY: a generator at rest has a frame with `stacktop` valid slots. Nothing here runs Python
-    // code; a collector that a new tuple may set off does not see the tuple before it is full.
+/// As [`stage`]; the generator is at rest, and stays so while the result is used.
+pub unsafe fn view<'a>(generator: *mut PyObject) -> View<'a> {
+    // SAFETY: a generator at rest has a frame with `stacktop` valid slots.
     unsafe {
         let is_coroutine = Kind::of(generator) == Some(Kind::Coroutine);
         let generator = &*generator.cast::<Generator>();
         let frame = &raw const generator.frame;
         let count = usize::try_from((*frame).stacktop).unwrap_or(0);
+        let or_none = |object: *mut PyObject| if object.is_null() { Py_None() } else { object };
+        View {
+            next: next_unit(frame),
+            flags: i64::from(generator.closed != 0) * CLOSED
+                + i64::from(generator.running_async != 0) * RUNNING_ASYNC,
+            handled: or_none(generator.handled.value),
+            origin: if is_coroutine {
+                or_none(generator.origin_or_finalizer)
+            } else {
+                Py_None()
+            },
+            values: slots(frame, count),
+        }
+    }
+}
+
+/// The state of a generator at rest: a new tuple of the parts of its [`View`]. `null` stands for null
+/// pointers.
+///
+/// # Safety
+/// As [`stage`]; the generator is at rest.
+pub unsafe fn state(generator: *mut PyObject, null: *mut PyObject) -> *mut PyObject {
+    // SAFETY: Nothing here runs Python code; a collector that a new tuple may set off does not see the
+    // tuple before it is full.
+    unsafe {
+        // A new tuple may set off the collector: the generator is looked at afterwards.
+        let count = view(generator).values.len();
         let tuple = PyTuple_New((HEAD + count).cast_signed());
         if tuple.is_null() {
             return tuple;
         }
-        let flags = i64::from(generator.closed != 0) * CLOSED
-            + i64::from(generator.running_async != 0) * RUNNING_ASYNC;
+        let view = view(generator);
         let (next, flags) = (
-            PyLong_FromLong(next_unit(frame) as _),
-            PyLong_FromLong(flags),
+            PyLong_FromLong(view.next as _),
+            PyLong_FromLong(view.flags as _),
         );
-        if next.is_null() || flags.is_null() {
+        if next.is_null() || flags.is_null() || view.values.len() != count {
             for object in [next, flags, tuple] {
                 Py_XDECREF(object);
             }
+            if !next.is_null() && !flags.is_null() {
+                PyErr_SetString(PyExc_ValueError, c"the generator has changed".as_ptr());
+            }
             return ptr::null_mut();
         }
-        let or_none = |object: *mut PyObject| {
-            let object = if object.is_null() { Py_None() } else { object };
-            Py_INCREF(object);
-            object
-        };
         PyTuple_SET_ITEM(tuple, 0, next);
         PyTuple_SET_ITEM(tuple, 1, flags);
-        PyTuple_SET_ITEM(tuple, 2, or_none(generator.handled.value));
-        let origin = if is_coroutine {
-            generator.origin_or_finalizer
-        } else {
-            ptr::null_mut()
-        };
-        PyTuple_SET_ITEM(tuple, 3, or_none(origin));
-        for (index, &value) in slots(frame, count).iter().enumerate() {
+        for (index, value) in [view.handled, view.origin]
+            .into_iter()
+            .chain(view.values.iter().copied())
+            .enumerate()
+        {
             let value = if value.is_null() { null } else { value };
             Py_INCREF(value);
-            PyTuple_SET_ITEM(tuple, (HEAD + index).cast_signed(), value);
+            PyTuple_SET_ITEM(tuple, (2 + index).cast_signed(), value);
         }
         tuple
     }
@@ -493,7 +527,14 @@ pub unsafe fn restore(
             return -1;
         };
         let frame = &raw mut (*generator).frame;
-        let old_handled = overwrite(frame, parsed.values, null);
+        let values = parsed.values.iter().map(|&value| {
+            if value == null {
+                ptr::null_mut()
+            } else {
+                value
+            }
+        });
+        let old_values = overwrite(frame, values);
         set_unit(frame, parsed.next.wrapping_sub(AHEAD));
         (*generator).closed = (parsed.flags & CLOSED != 0).into();
         (*generator).running_async = (parsed.flags & RUNNING_ASYNC != 0).into();
@@ -512,45 +553,47 @@ pub unsafe fn restore(
             Py_XDECREF((&raw mut (*generator).origin_or_finalizer).replace(origin));
         }
         (*generator).state = stage;
-        drop(old_handled);
+        drop(old_values);
         0
     }
 }
 
-/// Puts values into the slots of a frame that nobody executes; returns what was there.
+/// Puts values (null: none) into the slots of a frame that nobody executes, from the first on; returns
+/// what was there.
 ///
 /// # Safety
 /// The frame has `stacktop` valid slots and room for all values.
 pub(crate) unsafe fn overwrite(
     frame: *mut Frame,
-    values: &[*mut PyObject],
-    null: *mut PyObject,
+    values: impl ExactSizeIterator<Item = *mut PyObject>,
 ) -> Vec<Owned> {
     // SAFETY: passed on; the values are alive, and each slot gets a reference of its own.
     unsafe {
         let count = usize::try_from((*frame).stacktop).unwrap_or(0);
         let slots = (&raw mut (*frame).localsplus).cast::<*mut PyObject>();
         let mut old = Vec::new();
-        for index in 0..count.max(values.len()) {
-            let value = match values.get(index) {
-                Some(&value) if value != null => value,
-                _ => ptr::null_mut(),
-            };
+        let mut take = |before: *mut PyObject| {
+            // `None` and the like are not worth a list.
+            if before == Py_None() {
+                Py_DECREF(before);
+            } else if let Some(before) = Owned::taking(before) {
+                old.push(before);
+            }
+        };
+        let length = values.len();
+        for (index, value) in values.enumerate() {
             pyo3_ffi::Py_XINCREF(value);
             let slot = slots.add(index);
             if index < count {
-                let before = slot.replace(value);
-                // `None` and the like are not worth a list.
-                if before == Py_None() {
-                    Py_DECREF(before);
-                } else if let Some(before) = Owned::taking(before) {
-                    old.push(before);
-                }
+                take(slot.replace(value));
             } else {
                 slot.write(value);
             }
         }
-        (*frame).stacktop = values.len() as c_int;
+        for index in length..count {
+            take(slots.add(index).replace(ptr::null_mut()));
+        }
+        (*frame).stacktop = length as c_int;
         old
     }
 }

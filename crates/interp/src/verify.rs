@@ -12,11 +12,11 @@ use std::sync::OnceLock;
 use pyo3_ffi::{
     Py_None, Py_TYPE, PyBytes_AsString, PyBytes_Size, PyCell_Type, PyDict_CheckExact, PyErr_Format,
     PyErr_NoMemory, PyExc_ValueError, PyExceptionInstance_Check, PyIter_Check, PyList_CheckExact,
-    PyLong_AsLong, PyLong_CheckExact, PyObject, PySet_Type, PyThreadState_Get,
-    PyThreadState_GetInterpreter, PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE,
+    PyLong_AsLong, PyLong_CheckExact, PyObject, PySet_Type, PyTuple_CheckExact, PyTuple_GET_ITEM,
+    PyTuple_GET_SIZE,
 };
 
-use crate::bytecode::{Base, Instruction};
+use crate::bytecode::{Base, Handler, Instruction, handlers};
 use crate::effects::{self, Context, Holds, Stack};
 use crate::extra::Slot;
 use crate::layout::{CREATED, Code, DELEGATING, Jump, Opcode, SUSPENDED, ends, jump, opcode};
@@ -61,25 +61,15 @@ pub(crate) enum SlotKind {
     Free,
 }
 
-/// An entry of the exception table, in units.
-pub(crate) struct Handler {
-    start: usize,
-    end: usize,
-    target: usize,
-    depth: usize,
-    lasti: bool,
-}
-
 impl Shape {
     /// The shape of a code object. `None`: an exception is set.
     ///
     /// # Safety
     /// See the crate. The result lives as long as the code object.
     pub(crate) unsafe fn of<'a>(code: *mut Code) -> Option<&'a Self> {
-        // SAFETY: passed on; attached, so that there is an interpreter.
+        // SAFETY: passed on.
         unsafe {
-            let interpreter = PyThreadState_GetInterpreter(PyThreadState_Get());
-            let shape = SHAPES.get(code, interpreter, || Self::find(code));
+            let shape = SHAPES.of(code.cast(), || Self::find(code));
             if shape.is_none() {
                 PyErr_NoMemory();
             }
@@ -347,35 +337,6 @@ fn begins_as_generator(steps: &[Step]) -> bool {
         .map(|step| opcode(step.instruction.opcode))
         .find(|kind| !matches!(kind, Opcode::CopyFreeVars | Opcode::MakeCell))
         == Some(Opcode::ReturnGenerator)
-}
-
-/// The entries of an exception table.
-fn handlers(table: &[u8]) -> Vec<Handler> {
-    let mut bytes = table.iter().copied();
-    // Numbers of six bits a byte, the highest first; bit 6 says that more follow. (Bit 7 marks the
-    // beginning of an entry.)
-    let mut number = || {
-        let mut byte = bytes.next()?;
-        let mut value = usize::from(byte & 63);
-        while byte & 64 != 0 {
-            byte = bytes.next()?;
-            value = (value << 6) | usize::from(byte & 63);
-        }
-        Some(value)
-    };
-    let mut found = Vec::new();
-    while let (Some(start), Some(length), Some(target), Some(depth)) =
-        (number(), number(), number(), number())
-    {
-        found.push(Handler {
-            start,
-            end: start.saturating_add(length),
-            target,
-            depth: depth >> 1,
-            lasti: depth & 1 != 0,
-        });
-    }
-    found
 }
 
 /// Checks the state of a generator at rest. Returns its `gi_frame_state`; `None`: it is none that

@@ -1,5 +1,6 @@
 //! A block: a number of records that can be read without any other. Its bytes, and what they mean.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::bytes::{Malformed, Reader};
@@ -9,7 +10,12 @@ use crate::{Error, Value};
 pub(crate) const HEADER: usize = 112;
 const BLOCK_MAGIC: [u8; 4] = *b"OBLK";
 /// A section is never larger, uncompressed.
-const SECTION_MAX: u32 = 256 << 20;
+const SECTION_MAX: u32 = 64 << 20;
+/// Of these sections, which are held in memory as something larger. A recorder's buffer makes a
+/// tenth of it.
+const PARSED_MAX: u32 = 16 << 20;
+/// A block never has more operations.
+const OPERATIONS_MAX: u32 = 1 << 20;
 /// LZ4 cannot do better than this; a header that claims it is wrong.
 const RATIO_MAX: u64 = 256;
 
@@ -102,6 +108,13 @@ pub(crate) struct Header {
     pub(crate) last_object: u64,
 }
 
+impl Header {
+    /// The number of the operation behind its last one.
+    pub(crate) fn behind(&self) -> u64 {
+        self.first_operation + u64::from(self.operations)
+    }
+}
+
 /// A header as it is in the file: also where the sections are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parsed {
@@ -111,8 +124,24 @@ pub(crate) struct Parsed {
     sections: [(u32, u32); SECTIONS],
 }
 
+/// The largest size of a section, uncompressed.
+const fn section_max(index: usize) -> u32 {
+    if index == Section::Tables as usize {
+        SECTION_MAX
+    } else {
+        PARSED_MAX
+    }
+}
+
 /// Puts a block together.
-pub(crate) fn assemble(header: &Header, sections: &[Vec<u8>; SECTIONS]) -> Vec<u8> {
+///
+/// # Errors
+/// It would be larger than a reader takes.
+pub(crate) fn assemble(header: &Header, sections: &[Vec<u8>; SECTIONS]) -> Result<Vec<u8>, Error> {
+    let fits = |(index, section): (usize, &Vec<u8>)| section.len() <= section_max(index) as usize;
+    if header.operations > OPERATIONS_MAX || !sections.iter().enumerate().all(fits) {
+        return Err(Error::TooLarge);
+    }
     let mut bytes = vec![0; HEADER];
     let mut lengths = [(0, 0); SECTIONS];
     for (section, length) in sections.iter().zip(&mut lengths) {
@@ -148,7 +177,7 @@ pub(crate) fn assemble(header: &Header, sections: &[Vec<u8>; SECTIONS]) -> Vec<u
     bytes[8..8 + fields.len()].copy_from_slice(&fields);
     let checksum = crc32fast::hash(&bytes[8..HEADER]);
     bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
-    bytes
+    Ok(bytes)
 }
 
 impl Parsed {
@@ -166,22 +195,28 @@ impl Parsed {
             let (packed, length) = *section;
             total += u64::from(packed);
             if packed > length
-                || length > SECTION_MAX
+                || length > section_max(index)
                 || u64::from(length) > u64::from(packed) * RATIO_MAX + 64
             {
                 return None;
             }
         }
-        (total == u64::from(word(8))).then_some(Self {
-            header: Header {
-                first_operation: long(16),
-                operations: word(24),
-                thread: word(28),
-                start: long(32),
-                end: long(40),
-                first_object: long(48),
-                last_object: long(56),
-            },
+        let header = Header {
+            first_operation: long(16),
+            operations: word(24),
+            thread: word(28),
+            start: long(32),
+            end: long(40),
+            first_object: long(48),
+            last_object: long(56),
+        };
+        let makes_sense = total == u64::from(word(8))
+            && (1..=u64::MAX / 2).contains(&header.first_operation)
+            && header.operations <= OPERATIONS_MAX
+            && header.start <= header.end
+            && header.first_object <= header.last_object;
+        makes_sense.then_some(Self {
+            header,
             payload: word(8),
             checksum: word(12),
             sections,
@@ -295,8 +330,13 @@ pub enum Payload {
     },
     /// It is a class of this name.
     Class(String),
-    /// It is an `int`, in hexadecimal.
-    Int(String),
+    /// It is this `int`, in hexadecimal; `whole` is false if this is only its beginning.
+    Int {
+        /// The beginning.
+        text: String,
+        /// Whether that is all.
+        whole: bool,
+    },
 }
 
 impl Payload {
@@ -327,7 +367,10 @@ impl Payload {
                 whole,
             },
             Self::CLASS => Self::Class(text()),
-            Self::INT => Self::Int(text()),
+            Self::INT => Self::Int {
+                text: text(),
+                whole,
+            },
             _ => return Err(Malformed),
         })
     }
@@ -342,8 +385,6 @@ pub struct Object {
     pub class: u64,
     /// The last operation that had begun when it was first seen.
     pub seen: u64,
-    /// Whether it existed before: it was first seen as an operand, not as a result.
-    pub found: bool,
     /// What is known of it.
     pub payload: Payload,
 }
@@ -357,7 +398,7 @@ pub struct Block {
     pub operations: Vec<OperationRow>,
     /// All operands.
     pub values: Vec<Value>,
-    /// Ends of operations of earlier blocks.
+    /// Ends of operations of earlier blocks, by their numbers.
     pub late: Vec<LateEnd>,
     /// Objects that are gone.
     pub deaths: Vec<Death>,
@@ -375,6 +416,12 @@ impl Block {
     pub fn operation(&self, number: u64) -> Option<&OperationRow> {
         let index = usize::try_from(number.checked_sub(self.first_operation)?).ok()?;
         self.operations.get(index)
+    }
+
+    /// The end of an operation of an earlier block, if it ends in this one.
+    pub fn late_end(&self, number: u64) -> Option<&LateEnd> {
+        let at = self.late.binary_search_by_key(&number, |late| late.number);
+        at.ok().map(|at| &self.late[at])
     }
 
     pub(crate) fn parse(
@@ -395,7 +442,11 @@ impl Block {
 /// The state of reading rows.
 struct Rows {
     block: Block,
+    /// How many operations the header promises.
+    expected: usize,
     threads: Vec<ThreadState>,
+    /// Where each thread is among them, by its index.
+    places: HashMap<u32, usize>,
     current: usize,
     time: u64,
     site: i64,
@@ -409,8 +460,9 @@ struct ThreadState {
 
 pub(crate) type Open = Vec<(u32, u64, Vec<(u64, u32)>)>;
 
-/// Reads what was open when a block began: of each thread its task and stack.
-pub(crate) fn parse_open(bytes: &[u8]) -> Result<Open, Malformed> {
+/// Reads what was open when a block began: of each thread its task and stack. Every operation there
+/// began after those that it is part of, and before the block.
+pub(crate) fn parse_open(header: &Header, bytes: &[u8]) -> Result<Open, Malformed> {
     let mut reader = Reader::new(bytes);
     let count = reader.number()?;
     if count > reader.len() as u64 {
@@ -425,8 +477,12 @@ pub(crate) fn parse_open(bytes: &[u8]) -> Result<Open, Malformed> {
         let mut last: u64 = 0;
         let mut stack = Vec::with_capacity(depth as usize);
         for _ in 0..depth {
-            last = last.checked_add(reader.number()?).ok_or(Malformed)?;
-            stack.push((last, reader.small()?));
+            let number = last.checked_add(reader.number()?).ok_or(Malformed)?;
+            if number <= last || number >= header.first_operation {
+                return Err(Malformed);
+            }
+            last = number;
+            stack.push((number, reader.small()?));
         }
         threads.push((thread, task, stack));
     }
@@ -440,17 +496,18 @@ impl Rows {
                 first_operation: header.first_operation,
                 ..Block::default()
             },
+            expected: header.operations as usize,
             threads: Vec::new(),
+            places: HashMap::new(),
             current: 0,
             time: header.start,
             site: 0,
         };
-        for (index, task, stack) in parse_open(open)? {
-            this.threads.push(ThreadState {
-                index,
-                task,
-                open: stack.iter().map(|(number, _)| *number).collect(),
-            });
+        for (index, task, stack) in parse_open(header, open)? {
+            this.switch(index);
+            let thread = &mut this.threads[this.current];
+            thread.task = task;
+            thread.open = stack.iter().map(|(number, _)| *number).collect();
             this.block.open.push((index, stack));
         }
         this.switch(header.thread);
@@ -458,18 +515,15 @@ impl Rows {
     }
 
     fn switch(&mut self, index: u32) {
-        self.current = self
-            .threads
-            .iter()
-            .position(|thread| thread.index == index)
-            .unwrap_or_else(|| {
-                self.threads.push(ThreadState {
-                    index,
-                    task: 0,
-                    open: Vec::new(),
-                });
-                self.threads.len() - 1
+        let threads = &mut self.threads;
+        self.current = *self.places.entry(index).or_insert_with(|| {
+            threads.push(ThreadState {
+                index,
+                task: 0,
+                open: Vec::new(),
             });
+            threads.len() - 1
+        });
     }
 
     fn parse(mut self, rows: &[u8]) -> Result<Block, Malformed> {
@@ -508,6 +562,10 @@ impl Rows {
                 _ => return Err(Malformed),
             }
         }
+        if self.block.operations.len() != self.expected {
+            return Err(Malformed);
+        }
+        self.block.late.sort_unstable_by_key(|late| late.number);
         Ok(self.block)
     }
 
@@ -536,11 +594,10 @@ impl Rows {
             let value = value(reader)?;
             self.block.values.push(value);
         }
-        let number = self
-            .block
-            .first_operation
-            .checked_add(self.block.operations.len() as u64)
-            .ok_or(Malformed)?;
+        if self.block.operations.len() >= self.expected {
+            return Err(Malformed);
+        }
+        let number = self.block.first_operation + self.block.operations.len() as u64;
         let outcome = match status {
             None => None,
             Some(status) => Some((status, ended(status, reader)?, self.time)),
@@ -628,7 +685,6 @@ pub(crate) fn parse_objects(header: &Header, bytes: &[u8]) -> Result<Vec<Object>
             serial,
             class,
             seen,
-            found: flags & 2 != 0,
             payload: Payload::parse(kind, flags & 1 == 0, reader.bytes()?)?,
         });
     }

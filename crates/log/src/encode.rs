@@ -140,7 +140,7 @@ impl Encoder {
             first_object: self.object_first,
             last_object: self.object_last,
         };
-        let bytes = block::assemble(&header, &self.sections);
+        let bytes = block::assemble(&header, &self.sections)?;
         Ok(Encoded {
             bytes,
             first_operation,
@@ -367,35 +367,58 @@ impl Encoder {
     }
 }
 
-/// A block that only defines: what is left of blocks that were dropped.
+/// How large a section of what is carried over becomes before another block begins.
+const CARRIED: usize = 4 << 20;
+
+/// Blocks that only define: what is left of blocks that were dropped. `tables`: rows, in pieces that
+/// were parts of blocks.
 pub(crate) fn carried(
-    tables: &[u8],
+    tables: &[Vec<u8>],
     objects: &BTreeMap<u64, Vec<u8>>,
     first_operation: u64,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
     let mut sections: [Vec<u8>; SECTIONS] = Default::default();
-    sections[Section::Tables as usize].extend_from_slice(tables);
-    let out = &mut sections[Section::Objects as usize];
-    let first = objects.keys().next().copied().unwrap_or(0);
-    let mut last = first;
+    let mut end = |sections: &mut [Vec<u8>; SECTIONS], (first, last): (u64, u64)| {
+        sections[Section::Open as usize].push(0);
+        sections[Section::Summary as usize].extend([0, 0]);
+        let header = Header {
+            first_operation,
+            operations: 0,
+            thread: 0,
+            start: 0,
+            end: 0,
+            first_object: first,
+            last_object: last,
+        };
+        bytes.extend(block::assemble(&header, sections)?);
+        *sections = Default::default();
+        Ok::<_, Error>(())
+    };
+    for piece in tables {
+        let rows = &mut sections[Section::Tables as usize];
+        if !rows.is_empty() && rows.len() + piece.len() > CARRIED {
+            end(&mut sections, (0, 0))?;
+        }
+        sections[Section::Tables as usize].extend_from_slice(piece);
+    }
+    let (mut first, mut last) = (0, 0);
     for (&serial, definition) in objects {
+        if sections[Section::Objects as usize].len() > CARRIED {
+            end(&mut sections, (first, last))?;
+            first = 0;
+        }
+        if first == 0 {
+            (first, last) = (serial, serial);
+        }
+        let out = &mut sections[Section::Objects as usize];
         put(out, serial - last);
         put(out, 0);
         out.extend_from_slice(definition);
         last = serial;
     }
-    sections[Section::Open as usize].push(0);
-    sections[Section::Summary as usize].extend([0, 0]);
-    let header = Header {
-        first_operation,
-        operations: 0,
-        thread: 0,
-        start: 0,
-        end: 0,
-        first_object: first,
-        last_object: last,
-    };
-    block::assemble(&header, &sections)
+    end(&mut sections, (first, if first == 0 { 0 } else { last }))?;
+    Ok(bytes)
 }
 
 /// The bytes before the first block.

@@ -31,6 +31,9 @@ pub enum Error {
         /// Its number.
         number: u64,
     },
+    /// What was handed over at once is more than a reader takes: a bug of objspace.
+    #[error("a block of the log would be too large to be read; please report this")]
+    TooLarge,
     /// The recorder handed over words that mean nothing: a bug of objspace.
     #[error("a record that the writer does not know (kind {0}); please report this")]
     Record(u64),

@@ -15,6 +15,7 @@ mod encode;
 mod error;
 mod kinds;
 mod reader;
+mod spans;
 mod tables;
 mod value;
 mod writer;

@@ -194,38 +194,17 @@ impl Log {
         })
     }
 
+    /// How an operation ended that did not end in the block in which it began.
     fn late_outcome(&self, index: usize, row: &OperationRow) -> Result<Option<Outcome>, Error> {
-        // It is open at the beginning of every block up to the one in which it ends: search that.
-        let is_open = |block: usize| -> Result<bool, Error> {
-            Ok(self.open_at(block)?.iter().any(|(thread, _, open)| {
-                *thread == row.thread && open.iter().any(|(number, _)| *number == row.number)
-            }))
-        };
-        let blocks = self.blocks().len();
-        let mut low = index + 1;
-        let mut high = blocks;
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if is_open(middle)? {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        let last = low - 1;
-        if last == index {
+        let Some(end) = self.spans()?.end(row.number).filter(|end| *end > index) else {
             return Ok(None);
-        }
-        Ok(self
-            .block(last)?
-            .late
-            .iter()
-            .find(|late| late.number == row.number)
-            .map(|late| Outcome {
-                status: late.status,
-                value: late.value,
-                time: late.time,
-            }))
+        };
+        let block = self.block(end)?;
+        Ok(block.late_end(row.number).map(|late| Outcome {
+            status: late.status,
+            value: late.value,
+            time: late.time,
+        }))
     }
 
     /// Calls `each` for every operation that a query finds, in order; or in the opposite order if
@@ -250,56 +229,30 @@ impl Log {
             let Some(block) = matcher.block(index)? else {
                 continue;
             };
-            let mut late: HashMap<u64, Value> = HashMap::new();
             let mut found = Vec::new();
-            if let Some(object) = query.object {
-                // Results of operations that began earlier: those belong to the answer too.
-                for end in &block.late {
-                    if end.value == Some(Value::Object(object)) {
-                        late.insert(end.number, Value::Object(object));
-                    }
-                }
-            }
-            for &number in late.keys() {
-                if self.block_of(number).is_none() {
-                    continue;
-                }
-                let operation = self.operation(number)?;
-                if !operation
-                    .operands
-                    .contains(&Value::Object(query.object.unwrap_or(0)))
-                    && matcher.row_matches(
-                        operation.number,
-                        operation.site,
-                        operation.thread,
-                        operation.task,
-                    )
-                    && matcher.types_match(&operation.operands)?
-                    && matcher.status_matches(operation.outcome.as_ref())
-                {
-                    found.push(operation);
-                }
-            }
             for row in &block.operations {
                 if !matcher.row_matches(row.number, row.site, row.thread, row.task) {
                     continue;
                 }
                 let operands = block.operands(row);
-                if let Some(object) = query.object
-                    && !operands.contains(&Value::Object(object))
-                    && !matches!(row.outcome, Some((_, Some(Value::Object(result)), _)) if result == object)
-                {
-                    continue;
-                }
-                if !matcher.types_match(operands)? {
+                let wanted = query.object.map(Value::Object);
+                let mentions = wanted.is_none_or(|object| operands.contains(&object));
+                // With a result of a later block only where that one mentions the object at all.
+                let may_result = match row.outcome {
+                    Some((_, value, _)) => value == wanted,
+                    None => !mentions && matcher.end_mentions(row.number)?,
+                };
+                if !(mentions || may_result) || !matcher.types_match(operands)? {
                     continue;
                 }
                 let operation = self.complete(index, &block, row)?;
-                if matcher.status_matches(operation.outcome.as_ref()) {
+                let value = operation.outcome.and_then(|outcome| outcome.value);
+                if (mentions || value == wanted)
+                    && matcher.status_matches(operation.outcome.as_ref())
+                {
                     found.push(operation);
                 }
             }
-            found.sort_by_key(|operation| operation.number);
             if backwards {
                 found.reverse();
             }
@@ -475,6 +428,8 @@ struct Matcher<'a> {
     sites: Option<HashSet<u32>>,
     /// Whether the type of an object is one of the name asked for, by its serial.
     types: HashMap<(u64, bool), bool>,
+    /// Which blocks mention the object asked for, as far as somebody asked.
+    mentions: HashMap<usize, bool>,
 }
 
 impl<'a> Matcher<'a> {
@@ -497,11 +452,12 @@ impl<'a> Matcher<'a> {
             query,
             sites,
             types: HashMap::new(),
+            mentions: HashMap::new(),
         }
     }
 
     /// A block, unless nothing in it can match.
-    fn block(&self, index: usize) -> Result<Option<Arc<Block>>, Error> {
+    fn block(&mut self, index: usize) -> Result<Option<Arc<Block>>, Error> {
         let info = self.log.blocks().nth(index);
         if let (Some(info), Some((first, last))) = (info, self.query.range)
             && (info.first_operation > last
@@ -509,22 +465,48 @@ impl<'a> Matcher<'a> {
         {
             return Ok(None);
         }
-        if self.query.object.is_some() || self.sites.is_some() {
-            let (serials, sites) = self.log.summary(index)?;
-            if let Some(object) = self.query.object
-                && serials.binary_search(&object).is_err()
-            {
-                return Ok(None);
-            }
-            // An object may be the late result of an operation whose site is elsewhere.
-            if let Some(wanted) = &self.sites
-                && self.query.object.is_none()
-                && !sites.iter().any(|site| wanted.contains(site))
-            {
+        if let Some(wanted) = &self.sites {
+            let (_, sites) = self.log.summary(index)?;
+            if !sites.iter().any(|site| wanted.contains(site)) {
                 return Ok(None);
             }
         }
+        if self.query.object.is_some() && !self.mentions(index)? {
+            // Still, what begins here may end with the object later.
+            let info = info.unwrap_or_default();
+            let mut ends = self
+                .log
+                .spans()?
+                .ends(info.first_operation, info.operations.into());
+            loop {
+                match ends.next() {
+                    Some(end) if self.mentions(end)? => break,
+                    Some(_) => {}
+                    None => return Ok(None),
+                }
+            }
+        }
         self.log.block(index).map(Some)
+    }
+
+    /// Whether a block mentions the object that is looked for.
+    fn mentions(&mut self, index: usize) -> Result<bool, Error> {
+        if let Some(&known) = self.mentions.get(&index) {
+            return Ok(known);
+        }
+        let (serials, _) = self.log.summary(index)?;
+        let object = self.query.object.unwrap_or(0);
+        let mentions = serials.binary_search(&object).is_ok();
+        self.mentions.insert(index, mentions);
+        Ok(mentions)
+    }
+
+    /// The same of the block in which an operation ends that did not end in its own.
+    fn end_mentions(&mut self, number: u64) -> Result<bool, Error> {
+        match self.log.spans()?.end(number) {
+            Some(end) => self.mentions(end),
+            None => Ok(false),
+        }
     }
 
     fn row_matches(&self, number: u64, site: u32, thread: u32, task: u64) -> bool {

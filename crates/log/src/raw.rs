@@ -30,9 +30,6 @@ pub const TABLE: u64 = 8;
 
 /// The flag of an [`OBJECT`] whose payload is only its beginning.
 pub const TRUNCATED: u64 = 1 << 16;
-/// The flag of an [`OBJECT`] that was found, not made, when it was seen: it existed before.
-pub const FOUND: u64 = 2 << 16;
-
 /// The smallest and the largest number that is no [`OBJECT`].
 pub const INTS: std::ops::RangeInclusive<i64> = -(1 << 60)..=(1 << 60) - 1;
 

@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::block::{self, HEADER, Open, Parsed, Section};
 use crate::bytes::Malformed;
+use crate::spans::Spans;
 use crate::{Block, Error, Object, Tables};
 
 /// How many blocks stay in memory, and how many sets of definitions.
@@ -25,6 +26,7 @@ pub struct Log {
     tables: Tables,
     incomplete: Option<u64>,
     cache: Mutex<Cache>,
+    spans: OnceLock<Spans>,
 }
 
 #[derive(Default)]
@@ -34,7 +36,7 @@ struct Cache {
 }
 
 /// What the header of a block says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct BlockInfo {
     /// The number of its first operation.
     pub first_operation: u64,
@@ -74,6 +76,7 @@ impl Log {
             tables: Tables::default(),
             incomplete: None,
             cache: Mutex::default(),
+            spans: OnceLock::new(),
         };
         this.scan(length)?;
         Ok(this)
@@ -93,6 +96,16 @@ impl Log {
                 block: index,
                 what: "its header is not what was written",
             })?;
+            let follows = self
+                .blocks
+                .last()
+                .is_none_or(|(_, last)| parsed.header.first_operation == last.header.behind());
+            if !follows {
+                return Err(Error::Damaged {
+                    block: index,
+                    what: "it does not follow the one before it",
+                });
+            }
             let end = position + HEADER as u64 + u64::from(parsed.payload);
             if end > length {
                 self.incomplete = Some(length - position);
@@ -137,10 +150,9 @@ impl Log {
             .find(|(_, parsed)| parsed.header.operations > 0);
         let last = self.blocks.last();
         match (first, last) {
-            (Some((_, first)), Some((_, last))) => (
-                first.header.first_operation,
-                last.header.first_operation + u64::from(last.header.operations) - 1,
-            ),
+            (Some((_, first)), Some((_, last))) => {
+                (first.header.first_operation, last.header.behind() - 1)
+            }
             _ => (1, 0),
         }
     }
@@ -231,8 +243,18 @@ impl Log {
 
     /// What was open when a block began: of each thread its index, task, and operations.
     pub(crate) fn open_at(&self, index: usize) -> Result<Open, Error> {
-        block::parse_open(&self.section(index, Section::Open)?)
+        let (_, parsed) = self.parsed(index)?;
+        block::parse_open(&parsed.header, &self.section(index, Section::Open)?)
             .map_err(damaged(index, "its stacks make no sense"))
+    }
+
+    /// Where operations end that end in another block than their own; read at the first question.
+    pub(crate) fn spans(&self) -> Result<&Spans, Error> {
+        if let Some(known) = self.spans.get() {
+            return Ok(known);
+        }
+        let read = Spans::read(self)?;
+        Ok(self.spans.get_or_init(|| read))
     }
 
     /// The objects that were first seen in a block, in order.

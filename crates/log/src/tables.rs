@@ -1,6 +1,9 @@
 //! The things that are few: strings, code objects, sites, threads, notes. They are kept whole in
 //! memory by a reader.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use crate::Kind;
 use crate::bytes::{Malformed, Reader, put, put_bytes};
 use crate::raw::SiteRow;
@@ -198,6 +201,8 @@ pub struct Tables {
     pub meta: Vec<(String, String)>,
     /// What there was to say.
     pub notes: Vec<Note>,
+    /// Where each thread is in `threads`, by its index.
+    places: HashMap<u32, usize>,
 }
 
 impl Tables {
@@ -245,8 +250,13 @@ impl Tables {
                         name: reader.string()?,
                     };
                     // A thread that had no name at first is told again.
-                    self.threads.retain(|known| known.index != thread.index);
-                    self.threads.push(thread);
+                    match self.places.entry(thread.index) {
+                        Entry::Occupied(place) => self.threads[*place.get()] = thread,
+                        Entry::Vacant(place) => {
+                            place.insert(self.threads.len());
+                            self.threads.push(thread);
+                        }
+                    }
                 }
                 TASK => self.tasks.push(Task {
                     serial: reader.number()?,

@@ -19,6 +19,11 @@ use crate::Error;
 use crate::encode::{Encoded, Encoder, carried, preamble};
 use crate::tables::Row;
 
+/// The size of what is before the first block.
+const PREAMBLE: usize = 16;
+/// Room for the block that says that a log ends at its largest size.
+const NOTE_MAX: u64 = 256;
+
 /// How much of a recording is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
@@ -35,8 +40,8 @@ pub struct Options {
     pub path: PathBuf,
     /// How much.
     pub retention: Retention,
-    /// The largest size of the file in bytes. What would exceed it is not written, which a note at
-    /// the end says.
+    /// The largest size of the file in bytes, if there is room for a note. What would exceed it is
+    /// not written, which a note at the end says.
     pub size_max: Option<u64>,
     /// How many full buffers may wait.
     pub waiting_max: usize,
@@ -110,6 +115,9 @@ impl Writer {
             Retention::Everything => Some(create(&options.path)?),
             Retention::Last(_) => None,
         };
+        if file.is_some() {
+            shared.bytes.store(PREAMBLE as u64, Ordering::Relaxed);
+        }
         let mut sink = Sink {
             file,
             encoder: Encoder::new(options.retention != Retention::Everything),
@@ -257,7 +265,8 @@ fn create(path: &Path) -> Result<File, Error> {
 /// What is left of blocks that a ring has dropped.
 #[derive(Default)]
 struct Lost {
-    tables: Vec<u8>,
+    /// Rows of the tables, in pieces that were parts of blocks.
+    tables: Vec<Vec<u8>>,
     objects: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -327,7 +336,8 @@ impl Sink {
         let bytes = self.shared.bytes.load(Ordering::Relaxed);
         // Once a block was left out, a smaller one must not come after it.
         if let Some(max) = self.options.size_max
-            && (self.shared.full.load(Ordering::Relaxed) || bytes + block.bytes.len() as u64 > max)
+            && (self.shared.full.load(Ordering::Relaxed)
+                || bytes + block.bytes.len() as u64 + NOTE_MAX > max)
         {
             let dropped = &self.shared.dropped;
             if dropped.fetch_add(block.operations.into(), Ordering::Relaxed) == 0
@@ -339,7 +349,11 @@ impl Sink {
                     text: &note,
                 }
                 .to_bytes();
-                file.write_all(&carried(&tables, &BTreeMap::new(), block.first_operation))?;
+                let end = carried(&[tables], &BTreeMap::new(), block.first_operation)?;
+                file.write_all(&end)?;
+                self.shared
+                    .bytes
+                    .fetch_add(end.len() as u64, Ordering::Relaxed);
             }
             return Ok(());
         }
@@ -362,7 +376,9 @@ impl Sink {
             && let Some(dropped) = self.ring.pop_front()
         {
             self.ring_operations -= u64::from(dropped.block.operations);
-            self.lost.tables.extend(dropped.block.tables);
+            if !dropped.block.tables.is_empty() {
+                self.lost.tables.push(dropped.block.tables);
+            }
             self.lost.objects.extend(dropped.definitions);
             for serial in dropped.deaths {
                 self.lost.objects.remove(&serial);
@@ -379,9 +395,9 @@ impl Sink {
             .ring
             .front()
             .map_or(1, |kept| kept.block.first_operation);
-        let bytes = carried(&self.lost.tables, &self.lost.objects, first);
+        let bytes = carried(&self.lost.tables, &self.lost.objects, first)?;
         file.write_all(&bytes)?;
-        let mut total = bytes.len();
+        let mut total = PREAMBLE + bytes.len();
         for kept in &self.ring {
             file.write_all(&kept.block.bytes)?;
             total += kept.block.bytes.len();

@@ -16,6 +16,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::convert::declared::by_value;
+    #[cfg(not(Py_3_12))]
+    #[pymodule_export]
+    use crate::dump::_dump_traced;
     #[pymodule_export]
     use crate::dump::reading::{
         _dump_kinds, DumpLife, DumpLog, DumpObject, DumpOperation, DumpRef, DumpSite, DumpSpecial,
@@ -23,14 +26,15 @@ mod _core {
     #[pymodule_export]
     use crate::dump::watch::DumpWatcher;
     #[pymodule_export]
-    use crate::dump::{_dump_abandon, _dump_flush, _dump_operations, _dump_start, _dump_stop};
-    #[cfg(not(Py_3_12))]
+    use crate::dump::{
+        _dump_abandon, _dump_flush, _dump_operations, _dump_retrace, _dump_start, _dump_stop,
+    };
     #[pymodule_export]
-    use crate::dump::{_dump_retrace, _dump_traced};
+    use crate::pickling::functions::{dumps, loads, read_directly, write_directly};
     #[pymodule_export]
     use crate::pickling::hop::{
-        coroutine_of, exported_to_peer, finish_coroutine, keep_forever, peer_may_everything,
-        remote_kind,
+        abandon_frames, coroutine_of, exported_to_peer, finish_coroutine, keep_forever,
+        peer_may_everything, remote_kind,
     };
     #[pymodule_export]
     use crate::pickling::install::{install, uninstall};

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
+import atexit
+import builtins
+import contextlib
+import importlib.machinery
 import os
 import runpy
+import signal
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+import zipfile
+from typing import IO, TYPE_CHECKING, Any
 
 from objspace._cli import Complaint
 
@@ -24,9 +31,10 @@ def add_run(commands: Any) -> None:
         help="run a program and record every operation it performs",
         usage="objspace dump run [options] script.py|-m module [arguments]",
         description=(
-            "Runs a script, or with -m a module, as 'python' does, and writes a log of every "
-            "operation that it performs on its objects. The filters must all hold; each may be "
-            "given several times. What is left out costs next to nothing."
+            "Runs a script (- is standard input), a folder or archive with a __main__.py, or with "
+            "-m a module, as 'python' does, and writes a log of every operation that it performs "
+            "on its objects. The filters must all hold; each may be given several times. What is "
+            "left out costs next to nothing."
         ),
         examples=[
             ("objspace dump run app.py --fast", "everything that app.py does"),
@@ -115,48 +123,102 @@ def run_program(options: argparse.Namespace) -> int:
         raise Complaint(str(error)) from None
     except OSError as error:
         raise Complaint(f"cannot write {options.output}: {error.strerror or error}") from None
-    uncaught: BaseException | None = None
-    code = 0
+    ending = _Ending(options)
+    # What the program registers comes later, and is run earlier: it is recorded too.
+    atexit.register(ending)
+    registered = atexit._ncallbacks()
+    code, uncaught = 0, None
     try:
         program()
     except SystemExit as leave:
         code = _exit_code(leave.code)
     except BaseException as error:
-        uncaught = error
-        code = 130 if isinstance(error, KeyboardInterrupt) else 1
-    # The program may have ended the recording itself. Nothing is shown before it has ended: what
-    # that does would be recorded too.
-    summary = None
-    written = uncaught is not None or options.last is None
-    if dump.recording():
-        summary = dump.stop(write=written)
+        code, uncaught = 1, error
+    # Where nothing of the program is left to run, what Python does to end is not worth recording;
+    # showing an exception neither, and of a ring it would leave nothing else.
+    is_over = _thread._count() == 0 and atexit._ncallbacks() == registered
+    if is_over or (uncaught is not None and options.last is not None):
+        ending.stop(failed=uncaught is not None)
     if uncaught is not None:
         _show_uncaught(uncaught)
-    if summary is not None and not options.quiet:
-        _report(options, summary, written=written)
+        ending.interrupted = isinstance(uncaught, KeyboardInterrupt)
     return code
+
+
+class _Ending:
+    """What is left to do when the program, its threads and its exit handlers have ended."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.process = os.getpid()
+        self.stderr = sys.stderr
+        self.summary: Any = None
+        self.written = options.last is None
+        #: Whether an interrupt that nobody caught has ended the program.
+        self.interrupted = False
+
+    def stop(self, *, failed: bool = False) -> None:
+        """Ends the recording, unless the program has done so itself."""
+        from objspace import dump
+
+        if dump.recording():
+            self.written = failed or self.options.last is None
+            self.summary = dump.stop(write=self.written)
+
+    def __call__(self) -> None:
+        try:
+            self.stop()
+        finally:
+            # A forked child has a log of its own, if any.
+            if self.summary is not None and os.getpid() == self.process:
+                with contextlib.suppress(OSError, ValueError):
+                    if not self.options.quiet:
+                        _report(self.options, self.summary, self.stderr, written=self.written)
+        if self.interrupted:
+            # As Python does, so that a shell sees what happened.
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def _prepare(target: str, as_module: bool, arguments: list[str]) -> Any:
     """What runs the program, with `sys.argv` and `sys.path` as `python` would set them."""
+    main = types.ModuleType("__main__")
+    main.__dict__.update(__builtins__=builtins, __annotations__={})
+    runner: Any = runpy
+
+    def module(name: str, is_found: bool) -> None:
+        sys.modules["__main__"] = main
+        runner._run_module_as_main(name, is_found)
+
     if as_module:
-        sys.argv[:] = [target, *arguments]
+        sys.argv[:] = ["-m", *arguments]
         sys.path.insert(0, os.getcwd())
-        return lambda: runpy.run_module(target, run_name="__main__", alter_sys=True)
-    try:
-        with open(target, "rb") as file:
-            source = file.read()
-    except OSError as error:
-        raise Complaint(f"cannot read {target}: {error.strerror}") from None
+        return lambda: module(target, True)
     sys.argv[:] = [target, *arguments]
-    sys.path.insert(0, os.path.dirname(os.path.abspath(target)))
+    if os.path.isdir(target) or zipfile.is_zipfile(target):
+        sys.path.insert(0, os.path.abspath(target))
+        return lambda: module("__main__", False)
+    if target == "-":
+        source = sys.stdin.buffer.read()
+        path = "<stdin>"
+        sys.path.insert(0, "")
+    else:
+        path = os.path.abspath(target)
+        try:
+            with open(target, "rb") as file:
+                source = file.read()
+        except OSError as error:
+            raise Complaint(f"cannot read {target}: {error.strerror}") from None
+        sys.path.insert(0, os.path.dirname(os.path.realpath(target)))
+        loader = importlib.machinery.SourceFileLoader("__main__", path)
+        main.__dict__.update(__file__=path, __cached__=None, __loader__=loader)
 
     def script() -> None:
-        code = compile(source, target, "exec", dont_inherit=True)
-        main = types.ModuleType("__main__")
-        main.__dict__.update(__file__=target, __builtins__=__builtins__)
         sys.modules["__main__"] = main
-        exec(code, main.__dict__)
+        exec(compile(source, path, "exec", dont_inherit=True), main.__dict__)
 
     return script
 
@@ -165,7 +227,7 @@ def _exit_code(code: Any) -> int:
     if code is None:
         return 0
     if isinstance(code, int):
-        return code & 0xFF
+        return code
     print(code, file=sys.stderr)
     return 1
 
@@ -174,19 +236,16 @@ def _show_uncaught(error: BaseException) -> None:
     """Prints a traceback without the frames of this file."""
     traceback = error.__traceback__
     here = __file__
-    while traceback is not None and traceback.tb_frame.f_code.co_filename in (
-        here,
-        "<frozen runpy>",
-    ):
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == here:
         traceback = traceback.tb_next
     sys.excepthook(type(error), error.with_traceback(traceback), traceback)
 
 
-def _report(options: argparse.Namespace, summary: Any, *, written: bool) -> None:
+def _report(options: argparse.Namespace, summary: Any, stream: IO[str], *, written: bool) -> None:
     if not written:
         print(
             f"objspace: {summary.operations} operations, no uncaught exception, nothing written",
-            file=sys.stderr,
+            file=stream,
         )
         return
     text = f"objspace: {summary.operations} operations, {summary.bytes} bytes in {options.output}"
@@ -194,4 +253,10 @@ def _report(options: argparse.Namespace, summary: Any, *, written: bool) -> None
         text += f"; {summary.dropped} left out, since the log reached its largest size"
     if summary.stalls:
         text += f"; waited {summary.stalled:.2f} s for the disk"
-    print(text, file=sys.stderr)
+    if not summary.operations:
+        missing = [name for name in options.module_filter if name not in sys.modules]
+        if missing:
+            text += f"; no module {' or '.join(missing)} was loaded"
+        else:
+            text += "; nothing that ran is chosen by the filters"
+    print(text, file=stream)

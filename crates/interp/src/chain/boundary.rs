@@ -16,6 +16,7 @@ use pyo3_ffi::{
 };
 
 use super::describe::describe;
+use super::greenlet::Switches;
 use super::operators::{binary_names, comparison, comparison_names};
 use super::{Action, Then};
 use crate::layout::{Code, Opcode, attribute, opcode};
@@ -41,6 +42,8 @@ pub(super) enum Callee {
     Generator(*mut PyObject),
     /// The C function that captures.
     Native(*mut PyObject),
+    /// The methods of a greenlet that switch away.
+    Switch(Switches),
 }
 
 impl Callee {
@@ -48,13 +51,15 @@ impl Callee {
         match self {
             Self::Function { function, .. } | Self::Native(function) => function == object,
             Self::Generator(_) => false,
+            // SAFETY: attached; what is asked about is a callable of a frame that waits.
+            Self::Switch(switches) => unsafe { switches.contain(object) },
         }
     }
 
     const fn first(self) -> *mut PyObject {
         match self {
             Self::Function { first, .. } => first,
-            Self::Generator(_) | Self::Native(_) => std::ptr::null_mut(),
+            Self::Generator(_) | Self::Native(_) | Self::Switch(_) => std::ptr::null_mut(),
         }
     }
 }
@@ -479,7 +484,10 @@ unsafe fn is_no_wrapper(object: *mut PyObject) -> bool {
     // SAFETY: passed on.
     unsafe {
         let class = Py_TYPE(object);
+        // What has a `__call__` in Python would have been entered there.
+        let call = lookup(object, c"__call__");
         (*class).tp_call.is_none()
+            || (!call.is_null() && Py_TYPE(call) == &raw mut pyo3_ffi::PyFunction_Type)
             || class == &raw mut pyo3_ffi::PyFunction_Type
             || class == &raw mut pyo3_ffi::PyCFunction_Type
     }

@@ -26,9 +26,23 @@ use crate::verify::Shape;
 thread_local! {
     /// The frames at which chains of this thread end, and what was called there.
     static BASES: RefCell<Vec<(usize, usize)>> = const { RefCell::new(Vec::new()) };
-    /// The frames that [`resume`](super::resume) has built and that wait, with the addresses of
-    /// their records.
-    static WAITING: RefCell<HashMap<usize, usize>> = RefCell::default();
+    /// The frames that [`resume`](super::resume) has built and that wait.
+    static WAITING: RefCell<HashMap<usize, Waits>> = RefCell::default();
+}
+
+/// What a frame waits for that was built.
+enum Waits {
+    /// For the frame behind it; its record says what becomes of the result. The record is alive for
+    /// as long as the frame waits.
+    Frame(*const Record),
+    /// For something that [`settle`](super::settle) has called, which is alive for as long as that.
+    Call {
+        callee: *mut PyObject,
+        next: u32,
+        then: Then,
+    },
+    /// For `settle` itself, which may run code that has nothing to do with the frame.
+    Native,
 }
 
 /// Runs `work`, which calls `entry`: chains that are captured meanwhile end there. What runs then
@@ -85,22 +99,91 @@ fn is_base(bases: &[(usize, usize)], frame: *const Frame) -> bool {
     bases.iter().any(|(base, _)| *base == frame as usize)
 }
 
+/// What was noted before goes away when nothing is borrowed.
+fn note(frame: *const Frame, waits: Waits) {
+    drop(WAITING.with_borrow_mut(|waiting| waiting.insert(frame as usize, waits)));
+}
+
 /// Notes that a frame waits for what its record says.
 pub(super) fn wait(frame: *const Frame, record: *const Record) {
-    WAITING.with_borrow_mut(|waiting| waiting.insert(frame as usize, record as usize));
+    note(frame, Waits::Frame(record));
+}
+
+/// Notes that a frame waits for C code.
+pub(super) fn wait_for_native(frame: *const Frame) {
+    note(frame, Waits::Native);
 }
 
 /// Notes that it waits no more.
 pub(super) fn wait_no_more(frame: *const Frame) {
-    WAITING.with_borrow_mut(|waiting| waiting.remove(&(frame as usize)));
+    drop(WAITING.with_borrow_mut(|waiting| waiting.remove(&(frame as usize))));
 }
 
-/// The record of a frame that waits since it was built. It is alive for as long as that.
-fn record_of(frame: *const Frame) -> Option<*const Record> {
-    WAITING.with_borrow(|waiting| {
-        let record = waiting.get(&(frame as usize));
-        record.map(|&record| record as *const Record)
-    })
+/// Runs `work`, which calls `callee`, while the frame of a record waits for that: what is captured
+/// meanwhile goes on with `then`.
+pub(super) fn while_calling<T>(
+    frame: *const Frame,
+    record: &Record,
+    callee: *mut PyObject,
+    then: Then,
+    work: impl FnOnce() -> T,
+) -> T {
+    let next = record.next;
+    note(frame, Waits::Call { callee, next, then });
+    let result = work();
+    wait_for_native(frame);
+    result
+}
+
+/// Whether a frame was built and waits.
+pub(super) fn was_built(frame: *const Frame) -> bool {
+    WAITING.with_borrow(|waiting| waiting.contains_key(&(frame as usize)))
+}
+
+/// How the wait of a frame that was built is captured. `None`: it was not built.
+///
+/// # Safety
+/// As [`capture`].
+unsafe fn crossing_of_built(
+    frame: *const Frame,
+    keep: usize,
+    inner: Callee,
+) -> Option<Result<Crossing, &'static str>> {
+    let copy = |then: &Then| Then {
+        action: then.action,
+        // SAFETY: operands are alive as long as what holds them.
+        operands: then
+            .operands
+            .iter()
+            .filter_map(|operand| unsafe { Owned::new(operand.as_ptr()) })
+            .collect(),
+    };
+    let (next, then, callee) = WAITING
+        .with_borrow(|waiting| match waiting.get(&(frame as usize))? {
+            // SAFETY: see `Waits`.
+            Waits::Frame(record) => unsafe {
+                let record = &**record;
+                Some(Some((record.next, copy(&record.then), None)))
+            },
+            Waits::Call { callee, next, then } => Some(Some((*next, copy(then), Some(*callee)))),
+            Waits::Native => Some(None),
+        })?
+        .map_or((0, None, None), |(next, then, callee)| {
+            (next, Some(then), callee)
+        });
+    let Some(then) = then else {
+        return Some(Err("C code runs there that cannot be captured"));
+    };
+    // SAFETY: passed on.
+    if callee.is_some_and(|callee| !unsafe { boundary::calls(callee, inner) }) {
+        return Some(Err("it has called C code that cannot be captured"));
+    }
+    Some(Ok(Crossing {
+        keep,
+        top: None,
+        next: next as usize,
+        then,
+    }))
 }
 
 /// Why a chain cannot be captured.
@@ -182,7 +265,7 @@ pub unsafe fn capture(callee: *mut PyObject) -> Result<(Vec<Record>, Option<Owne
             records.push(record);
             inner = callee_of(frame);
             // A frame that waits since it was built was called by the hook.
-            through_c = (*frame).is_entered_from_c() || record_of(frame).is_some();
+            through_c = (*frame).is_entered_from_c() || was_built(frame);
             frame = (*frame).previous;
         }
         records.reverse();
@@ -236,7 +319,7 @@ unsafe fn outermost_handled(thread: *mut Thread, records: &[Record]) -> Option<O
 ///
 /// # Safety
 /// The frame is one of Python code.
-unsafe fn is_shim(frame: *const Frame) -> bool {
+pub(super) unsafe fn is_shim(frame: *const Frame) -> bool {
     // SAFETY: passed on.
     unsafe {
         let function = (*frame).function;
@@ -250,7 +333,7 @@ unsafe fn is_shim(frame: *const Frame) -> bool {
 ///
 /// # Safety
 /// The frame is one of Python code that runs.
-unsafe fn callee_of(frame: *mut Frame) -> Callee {
+pub(super) unsafe fn callee_of(frame: *mut Frame) -> Callee {
     const VARARGS: i32 = 4;
     // SAFETY: passed on. The first slot is the first argument, if there is one, or its cell.
     unsafe {
@@ -296,7 +379,7 @@ unsafe fn callee_of(frame: *mut Frame) -> Callee {
 ///
 /// # Safety
 /// As [`capture`].
-unsafe fn waiting(
+pub(super) unsafe fn waiting(
     frame: *mut Frame,
     inner: &Callee,
     through_c: bool,
@@ -319,22 +402,9 @@ unsafe fn waiting(
         };
         let variables = shape.kinds.len();
         let saved = usize::try_from((*frame).stacktop).ok();
-        let crossing = if let Some(record) = record_of(frame) {
-            let record = &*record;
-            Crossing {
-                keep: saved.unwrap_or(variables) - variables,
-                top: None,
-                next: record.next as usize,
-                then: Then {
-                    action: record.then.action,
-                    operands: record
-                        .then
-                        .operands
-                        .iter()
-                        .filter_map(|operand| Owned::new(operand.as_ptr()))
-                        .collect(),
-                },
-            }
+        let built = crossing_of_built(frame, saved.unwrap_or(variables) - variables, *inner);
+        let crossing = if let Some(crossing) = built {
+            crossing.map_err(refuse)?
         } else if let Some(count) = saved {
             if through_c {
                 return Err(refuse("it is interrupted by a trace function or a monitor"));
@@ -411,7 +481,7 @@ unsafe fn inlined(
             (Callee::Generator(_), Opcode::Send) => {
                 (step.instruction.next, Then::plain(Action::Send))
             }
-            (Callee::Generator(_) | Callee::Native(_), _) => return None,
+            (Callee::Generator(_) | Callee::Native(_) | Callee::Switch(_), _) => return None,
             (Callee::Function { first, .. }, Opcode::LoadAttr) => {
                 let then = boundary::attribute_of(*first, false);
                 ((*frame).returns_to(at), then)

@@ -7,25 +7,31 @@
 //! | `describe` | the others, in words |
 //! | `operators` | the methods behind binary operations and comparisons |
 //! | `resume` | builds the frames anew and runs them on |
+//! | `greenlet` | the frames of a greenlet that has switched away |
+//! | `abandon` | frames that end without running anything |
 //! | `settle` | what a frame does with the result that it waited for |
 //! | `check` | whether a saved chain is one that its code can have |
 //!
 //! A chain is a list of [`Record`]s, outermost first. Each is a frame that waits for the one after
 //! it; the last waits for a value from outside. [`Then`] says what becomes of that value.
 
+mod abandon;
 mod boundary;
 mod capture;
 mod check;
 mod describe;
+mod greenlet;
 mod operators;
 mod resume;
 mod settle;
 
+pub use abandon::abandon;
 pub use capture::{Refused, based, capture};
 pub use check::check;
+pub use greenlet::{Switches, capture_switched, referents};
 #[doc(hidden)]
 pub use resume::foreign_hook;
-pub use resume::{Outcome, resume};
+pub use resume::{Outcome, Start, resume};
 
 use crate::owned::Owned;
 

@@ -27,7 +27,7 @@ use super::capture::{wait, wait_no_more};
 use super::settle::{self, Step};
 use crate::layout::{Code, EXECUTING, Frame, Generator, Handled, SUSPENDED, Thread};
 use crate::owned::Owned;
-use crate::suspended::{UNFINISHED, function_for, set_unit};
+use crate::suspended::{UNFINISHED, function_for, overwrite, set_unit};
 
 unsafe extern "C" {
     #[link_name = "_PyEval_EvalFrameDefault"]
@@ -52,6 +52,25 @@ pub enum Outcome {
     Yield(Owned),
 }
 
+/// What a chain is resumed with.
+#[expect(clippy::exhaustive_enums, reason = "there are two")]
+pub enum Start<'a> {
+    /// What its innermost frame waits for; an exception is set for [`Outcome::Raise`].
+    With(Outcome),
+    /// What this returns, which is called when all frames are there: they wait meanwhile, linked as
+    /// if the innermost had called it.
+    Asking(&'a mut dyn FnMut() -> Outcome),
+}
+
+impl std::fmt::Debug for Start<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::With(outcome) => f.debug_tuple("With").field(outcome).finish(),
+            Self::Asking(_) => f.write_str("Asking"),
+        }
+    }
+}
+
 /// A chain that is being resumed. It lies on the C stack of the thread that does it.
 struct Run<'a> {
     records: &'a [Record],
@@ -61,6 +80,8 @@ struct Run<'a> {
     function: *mut PyObject,
     /// The frame of the generator that is run on next; null if it is none.
     generator: *mut Frame,
+    /// What was on top of its stack.
+    top: Option<*mut PyObject>,
     /// As many times `None` as it takes arguments, and more.
     nothing: Vec<*mut PyObject>,
     count: usize,
@@ -71,6 +92,10 @@ struct Run<'a> {
     interpreter: *mut PyInterpreterState,
     /// What the innermost frame waits for; taken when it is reached.
     first: Option<First>,
+    /// What is asked for it instead, once.
+    ask: Option<&'a mut dyn FnMut() -> Outcome>,
+    /// The run that was the current one of this thread before this one.
+    before: *mut Run<'static>,
     /// The lowest address that the C stack may reach.
     limit: usize,
     /// Whether the hook is in.
@@ -94,61 +119,73 @@ thread_local! {
 static DESCENDING: AtomicUsize = AtomicUsize::new(0);
 static BEFORE: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Runs a chain on from where it was captured, with a value or an exception that is set (`first` is
-/// `Outcome::Raise` then). Returns the outcome of the outermost frame.
+/// Runs a chain on from where it was captured. Returns the outcome of the outermost frame.
 ///
 /// `limit` is the lowest address that the C stack may reach: the chain takes some hundred bytes of it
 /// for each frame, and a chain that is too deep raises `RecursionError` before it runs.
 ///
+/// `alone`: nothing else is below in this greenlet, so that the exception that is handled is noted
+/// where the library keeps it while the greenlet waits.
+///
 /// # Safety
 /// See the crate. The records have been checked ([`check`](super::check())), and none of their
 /// generators runs.
-pub unsafe fn resume(
-    records: &[Record],
+pub unsafe fn resume<'a>(
+    records: &'a [Record],
     handled: Option<&Owned>,
-    first: Outcome,
+    start: Start<'a>,
     limit: usize,
+    alone: bool,
 ) -> Outcome {
     // SAFETY: attached. The item of handled exceptions is taken off again before it goes away: all
     // frames have ended by then, and generators take off their own.
     unsafe {
         let state = PyThreadState_Get();
         let thread = state.cast::<Thread>();
-        let first = match first {
-            Outcome::Return(value) | Outcome::Yield(value) => First::Value(value),
-            Outcome::Raise => {
-                // Functions are not to be called while an exception is set.
-                First::Error(fetch())
+        let (first, ask) = match start {
+            Start::With(Outcome::Return(value) | Outcome::Yield(value)) => {
+                (Some(First::Value(value)), None)
             }
+            // Functions are not to be called while an exception is set.
+            Start::With(Outcome::Raise) => (Some(First::Error(fetch())), None),
+            Start::Asking(ask) => (None, Some(ask)),
         };
         let mut item = Handled {
             value: handled.map_or(ptr::null_mut(), Owned::as_ptr),
             previous: (*thread).exc_info,
         };
         Py_XINCREF(item.value);
-        (*thread).exc_info = &raw mut item;
+        if alone {
+            std::mem::swap(&mut item.value, &mut (*item.previous).value);
+        } else {
+            (*thread).exc_info = &raw mut item;
+        }
         let mut run = Run {
             records,
             index: 0,
             function: ptr::null_mut(),
             generator: ptr::null_mut(),
+            top: None,
             nothing: Vec::new(),
             count: 0,
             last: None,
             thread,
             state,
             interpreter: PyThreadState_GetInterpreter(state),
-            first: Some(first),
+            first,
+            ask,
+            before: ptr::null_mut(),
             limit,
             hooked: false,
             failed: false,
         };
         run.hook();
-        let before = CURRENT.replace((&raw mut run).cast());
         let outcome = descend(&raw mut run, 0);
-        CURRENT.set(before);
         run.unhook();
         (*thread).exc_info = item.previous;
+        if alone {
+            std::mem::swap(&mut item.value, &mut (*item.previous).value);
+        }
         Py_XDECREF(item.value);
         if let Some(First::Error(error)) = run.first.take() {
             for object in error {
@@ -169,12 +206,15 @@ impl Run<'_> {
             }
         }
         self.hooked = true;
+        // Only for so long: the greenlet that this runs in may switch away later, with its stack.
+        self.before = CURRENT.replace(ptr::from_mut(self).cast());
     }
 
     fn unhook(&mut self) {
         if !std::mem::take(&mut self.hooked) {
             return;
         }
+        CURRENT.set(std::mem::replace(&mut self.before, ptr::null_mut()));
         // SAFETY: attached. If somebody else has put in a hook meanwhile, theirs stays.
         unsafe {
             if DESCENDING.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -346,19 +386,20 @@ unsafe fn on_frame(run: *mut Run<'_>, frame: *mut Frame) -> *mut PyObject {
     unsafe {
         let index = (*run).index;
         fill(run, index, frame);
+        link(run, index, frame);
         let outcome = if index + 1 < records(run).len() {
-            link(run, index, frame);
-            let outcome = descend(run, index + 1);
-            unlink(run, frame);
-            outcome
+            descend(run, index + 1)
         } else {
             begin(run)
         };
         if (*run).failed {
             drop(outcome);
+            unlink(run, frame);
             return ptr::null_mut();
         }
-        match settle::settle(&records(run)[index], frame, outcome) {
+        let step = settle::settle(&records(run)[index], frame, outcome);
+        unlink(run, frame);
+        match step {
             Step::Go => evaluate((*run).state, frame, 0),
             Step::Throw => evaluate((*run).state, frame, 1),
         }
@@ -375,32 +416,37 @@ unsafe fn on_generator(run: *mut Run<'_>, index: usize, generator: *mut Generato
     unsafe {
         let frame = &raw mut (*generator).frame;
         fill_generator(run, index, generator);
+        enter(run, generator);
+        link(run, index, frame);
         let outcome = if index + 1 < records(run).len() {
-            enter(run, generator);
-            link(run, index, frame);
-            let outcome = descend(run, index + 1);
-            unlink(run, frame);
-            leave(run, generator);
-            outcome
+            descend(run, index + 1)
         } else {
             begin(run)
         };
         if (*run).failed {
+            unlink(run, frame);
+            leave(run, generator);
             (*generator).state = UNFINISHED;
             return outcome;
         }
         let step = settle::settle(&records(run)[index], frame, outcome);
+        unlink(run, frame);
+        leave(run, generator);
         if matches!(step, Step::Throw) {
             (*run).first = Some(First::Error(fetch()));
         }
         // `gen.send()` does all that is to be done around the evaluation. It also pushes what is
-        // sent, which `go_on` takes off again.
+        // sent, for which a full stack has no room: `go_on` puts back what it takes the place of.
+        (*run).top = settle::take_top(frame);
         (*generator).state = SUSPENDED;
         (*run).generator = frame;
         (*run).hook();
         let mut result = ptr::null_mut();
         let how = PyIter_Send(generator.cast(), Py_None(), &raw mut result);
         (*run).generator = ptr::null_mut();
+        if let Some(top) = (*run).top.take() {
+            Py_XDECREF(top);
+        }
         match Owned::taking(result) {
             Some(value) if how == PySendResult::PYGEN_NEXT => Outcome::Yield(value),
             Some(value) => Outcome::Return(value),
@@ -418,7 +464,7 @@ unsafe fn go_on(run: *mut Run<'_>, frame: *mut Frame) -> *mut PyObject {
     unsafe {
         (*run).generator = ptr::null_mut();
         (*run).unhook();
-        settle::pop(frame);
+        settle::put_top(frame, (*run).top.take());
         let throw = matches!(begin_with(run), Outcome::Raise);
         evaluate((*run).state, frame, c_int::from(throw))
     }
@@ -446,7 +492,11 @@ unsafe fn fill(run: *mut Run<'_>, index: usize, frame: *mut Frame) {
     // SAFETY: the number of values is what the code has room for, as was checked.
     unsafe {
         let record = &records(run)[index];
-        let old = settle::overwrite(frame, &record.values);
+        let values = record.values.iter().map(|value| {
+            let value = value.as_ref();
+            value.map_or(ptr::null_mut(), Owned::as_ptr)
+        });
+        let old = overwrite(frame, values);
         set_unit(frame, record.at as usize);
         drop(old);
     }
@@ -540,7 +590,10 @@ unsafe fn begin(run: *mut Run<'_>) -> Outcome {
     // SAFETY: passed on.
     unsafe {
         (*run).unhook();
-        begin_with(run)
+        match (*run).ask.take() {
+            Some(ask) => ask(),
+            None => begin_with(run),
+        }
     }
 }
 

@@ -3,21 +3,26 @@
 //! What CPython's instructions do behind the call that they make, in C code that is not there when a
 //! chain is resumed: `a + b` tries `b.__radd__` if `a.__add__` returned `NotImplemented`, a loop ends
 //! at `StopIteration`, `__init__` must return `None`.
+//!
+//! Meanwhile the frame stays linked, as one that waits. A method that is called here can be captured
+//! with it; other code that may run (`__bool__` of a result, destructors) is refused.
 
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, CString};
 use std::ptr;
 
 use pyo3_ffi::{
-    Py_DECREF, Py_False, Py_None, Py_NotImplemented, Py_TYPE, Py_True, Py_XDECREF, PyBool_Check,
-    PyCoro_Type, PyErr_Clear, PyErr_ExceptionMatches, PyErr_Format, PyErr_SetNone, PyErr_SetObject,
+    Py_False, Py_None, Py_NotImplemented, Py_TYPE, Py_True, Py_XDECREF, PyBool_Check, PyCoro_Type,
+    PyErr_Clear, PyErr_ExceptionMatches, PyErr_Format, PyErr_SetNone, PyErr_SetObject,
     PyExc_AttributeError, PyExc_StopIteration, PyExc_TypeError, PyIter_Check, PyLong_AsLong,
-    PyObject, PyObject_CallFunctionObjArgs, PyObject_IsTrue, PyTuple_GET_ITEM, PyType_IsSubtype,
+    PyLong_FromLongLong, PyObject, PyObject_CallFunctionObjArgs, PyObject_IsTrue, PyTuple_GET_ITEM,
+    PyType_IsSubtype,
 };
 
 use super::boundary::lookup;
+use super::capture::{wait_for_native, while_calling};
 use super::operators::{binary_names, comparison, comparison_names};
 use super::resume::Outcome;
-use super::{Action, Record};
+use super::{Action, Record, Then};
 use crate::bytecode::Instruction;
 use crate::layout::{AHEAD, Code, Frame, Opcode, attribute, opcode};
 use crate::owned::Owned;
@@ -32,47 +37,15 @@ pub(super) enum Step {
     Throw,
 }
 
-/// Puts values into the slots of a new frame, from the first on; returns what was there.
-///
-/// # Safety
-/// The frame has `stacktop` valid slots and room for all values.
-pub(super) unsafe fn overwrite(frame: *mut Frame, values: &[Option<Owned>]) -> Vec<Owned> {
-    // SAFETY: passed on; each slot gets a reference of its own.
-    unsafe {
-        let count = usize::try_from((*frame).stacktop).unwrap_or(0);
-        let slots = (&raw mut (*frame).localsplus).cast::<*mut PyObject>();
-        let mut old = Vec::new();
-        for index in 0..count.max(values.len()) {
-            let value = match values.get(index) {
-                Some(Some(value)) => value.as_ptr(),
-                _ => ptr::null_mut(),
-            };
-            pyo3_ffi::Py_XINCREF(value);
-            let slot = slots.add(index);
-            if index < count {
-                let before = slot.replace(value);
-                if before == Py_None() {
-                    Py_DECREF(before);
-                } else if let Some(before) = Owned::taking(before) {
-                    old.push(before);
-                }
-            } else {
-                slot.write(value);
-            }
-        }
-        (*frame).stacktop = values.len() as c_int;
-        old
-    }
-}
-
 /// Hands an outcome to the frame of a record.
 ///
 /// # Safety
-/// The frame holds what the record says, and nobody executes it; the record has been checked.
+/// The frame holds what the record says, waits, and nobody executes it; the record has been checked.
 #[inline(never)]
 pub(super) unsafe fn settle(record: &Record, frame: *mut Frame, outcome: Outcome) -> Step {
     // SAFETY: passed on.
     unsafe {
+        wait_for_native(frame);
         match react(record, frame, outcome) {
             Some(next) => {
                 set_unit(frame, next.wrapping_sub(AHEAD));
@@ -204,8 +177,10 @@ unsafe fn react(record: &Record, frame: *mut Frame, outcome: Outcome) -> Option<
                 let not_implemented = value.as_ptr() == Py_NotImplemented();
                 let result = match (action, not_implemented) {
                     (_, false) => value,
-                    (Action::Binary, true) => binary(instruction.argument, left, right, stage)?,
-                    (_, true) => compare(instruction.argument, left, right, stage)?,
+                    (Action::Binary, true) => {
+                        binary(record, frame, instruction.argument, left, right, stage)?
+                    }
+                    (_, true) => compare(record, frame, instruction.argument, left, right, stage)?,
                 };
                 let to_bool =
                     action == Action::Compare && cfg!(Py_3_13) && instruction.argument & 16 != 0;
@@ -261,12 +236,18 @@ unsafe fn raised(record: &Record, frame: *mut Frame, instruction: Instruction) -
                 let code: *mut Code = record.code.as_ptr().cast();
                 let name = PyTuple_GET_ITEM((*code).names, name as isize);
                 let function = Owned::new(function)?;
-                let value = Owned::taking(PyObject_CallFunctionObjArgs(
-                    function.as_ptr(),
-                    object,
-                    name,
-                    ptr::null_mut::<PyObject>(),
-                ))?;
+                let then = Then::plain(match record.then.action {
+                    Action::Attribute => Action::Push,
+                    _ => Action::PushCallable,
+                });
+                let value = while_calling(frame, record, function.as_ptr(), then, || {
+                    Owned::taking(PyObject_CallFunctionObjArgs(
+                        function.as_ptr(),
+                        object,
+                        name,
+                        ptr::null_mut::<PyObject>(),
+                    ))
+                })?;
                 if record.then.action == Action::Attribute {
                     push(frame, value);
                 } else {
@@ -360,13 +341,48 @@ unsafe fn push_callable(frame: *mut Frame, value: Owned) {
 
 /// # Safety
 /// As [`settle`]; the stack is not empty.
-pub(super) unsafe fn pop(frame: *mut Frame) {
+unsafe fn pop(frame: *mut Frame) {
     // SAFETY: passed on; the slot is out of the frame before its value goes.
     unsafe {
         (*frame).stacktop -= 1;
         let slots = (&raw mut (*frame).localsplus).cast::<*mut PyObject>();
         let slot = slots.add((*frame).stacktop as usize);
         Py_XDECREF(slot.replace(ptr::null_mut()));
+    }
+}
+
+/// Takes the topmost value off the stack, which may be null. `None`: the stack is empty.
+///
+/// # Safety
+/// As [`settle`]. The reference is the caller's.
+pub(super) unsafe fn take_top(frame: *mut Frame) -> Option<*mut PyObject> {
+    // SAFETY: passed on; there is such a slot above the variables.
+    unsafe {
+        let code: *const Code = (*frame).code.cast();
+        if (*frame).stacktop <= (*code).nlocalsplus {
+            return None;
+        }
+        (*frame).stacktop -= 1;
+        let slots = (&raw mut (*frame).localsplus).cast::<*mut PyObject>();
+        let slot = slots.add((*frame).stacktop as usize);
+        Some(slot.replace(ptr::null_mut()))
+    }
+}
+
+/// Puts what [`take_top`] took in the place of the value that was pushed since.
+///
+/// # Safety
+/// As [`settle`]; one value has been pushed since.
+pub(super) unsafe fn put_top(frame: *mut Frame, top: Option<*mut PyObject>) {
+    // SAFETY: passed on; the slot is out of the frame before its value goes.
+    unsafe {
+        let slots = (&raw mut (*frame).localsplus).cast::<*mut PyObject>();
+        let slot = slots.add((*frame).stacktop as usize - 1);
+        let pushed = slot.replace(top.unwrap_or_else(ptr::null_mut));
+        if top.is_none() {
+            (*frame).stacktop -= 1;
+        }
+        Py_XDECREF(pushed);
     }
 }
 
@@ -403,11 +419,14 @@ unsafe fn fail<T>(format: &CStr, argument: *const std::ffi::c_char) -> Option<T>
 }
 
 /// Calls a method looked up by the type of the first operand; null pointers mean that it has none.
-/// `NotImplemented` counts as none.
+/// `NotImplemented` counts as none. `stage` is the number of the method for a capture meanwhile.
 ///
 /// # Safety
-/// See the crate. `Err`: an exception is set.
+/// As [`settle`]. `Err`: an exception is set.
 unsafe fn try_method(
+    record: &Record,
+    frame: *const Frame,
+    stage: i64,
     object: *mut PyObject,
     name: &CStr,
     other: *mut PyObject,
@@ -418,21 +437,28 @@ unsafe fn try_method(
         if found.is_null() || found == Py_None() {
             return Ok(None);
         }
-        let result = match (*Py_TYPE(found)).tp_descr_get {
-            Some(get) => {
-                let bound = Owned::taking(get(found, object, Py_TYPE(object).cast())).ok_or(())?;
-                Owned::taking(PyObject_CallFunctionObjArgs(
-                    bound.as_ptr(),
-                    other,
-                    ptr::null_mut::<PyObject>(),
-                ))
-            }
-            None => Owned::taking(PyObject_CallFunctionObjArgs(
-                found,
+        let method = match (*Py_TYPE(found)).tp_descr_get {
+            Some(get) => Owned::taking(get(found, object, Py_TYPE(object).cast())),
+            None => Owned::new(found),
+        };
+        let method = method.ok_or(())?;
+        let stage = Owned::taking(PyLong_FromLongLong(stage)).ok_or(())?;
+        let mut operands = Vec::with_capacity(3);
+        operands.extend(
+            record.then.operands[..2]
+                .iter()
+                .filter_map(|operand| Owned::new(operand.as_ptr())),
+        );
+        operands.push(stage);
+        let action = record.then.action;
+        let then = Then { action, operands };
+        let result = while_calling(frame, record, method.as_ptr(), then, || {
+            Owned::taking(PyObject_CallFunctionObjArgs(
+                method.as_ptr(),
                 other,
                 ptr::null_mut::<PyObject>(),
-            )),
-        };
+            ))
+        });
         let result = result.ok_or(())?;
         Ok((result.as_ptr() != Py_NotImplemented()).then_some(result))
     }
@@ -443,6 +469,8 @@ unsafe fn try_method(
 /// # Safety
 /// See the crate. `stage`: which method returned that, 0 in place, 1 forward, 2 reflected.
 unsafe fn binary(
+    record: &Record,
+    frame: *const Frame,
     argument: u32,
     left: *mut PyObject,
     right: *mut PyObject,
@@ -469,8 +497,8 @@ unsafe fn binary(
                 .position(|(method, ..)| *method == stage)
                 .map_or(order.len(), |index| index + 1),
         };
-        for &(_, object, name, other) in &order[from..] {
-            match try_method(object, name, other) {
+        for &(stage, object, name, other) in &order[from..] {
+            match try_method(record, frame, stage, object, name, other) {
                 Ok(None) => {}
                 Ok(Some(result)) => return Some(result),
                 Err(()) => return None,
@@ -571,6 +599,8 @@ unsafe fn sequence(
 /// # Safety
 /// See the crate.
 unsafe fn compare(
+    record: &Record,
+    frame: *const Frame,
     argument: u32,
     left: *mut PyObject,
     right: *mut PyObject,
@@ -593,8 +623,8 @@ unsafe fn compare(
             .iter()
             .position(|(method, ..)| *method == stage)
             .map_or(0, |index| index + 1);
-        for &(_, object, name, other) in &order[from..] {
-            match try_method(object, name, other) {
+        for &(stage, object, name, other) in &order[from..] {
+            match try_method(record, frame, stage, object, name, other) {
                 Ok(None) => {}
                 Ok(Some(result)) => return Some(result),
                 Err(()) => return None,

@@ -140,12 +140,16 @@ unsafe extern "C" {
     pub(crate) fn code_set_extra(code: *mut PyObject, index: isize, extra: *mut c_void) -> c_int;
 }
 
-/// `PyFrameObject`, up to its frame.
+/// `PyFrameObject`, up to the room for a frame of its own.
 #[repr(C)]
 pub(crate) struct FrameObject {
     base: PyObject,
     pub(crate) back: *mut PyObject,
     pub(crate) frame: *mut Frame,
+    trace: *mut PyObject,
+    lineno: c_int,
+    trace_flags: [c_char; 3],
+    data: [*mut PyObject; 1],
 }
 
 /// `PyLongObject`.
@@ -314,6 +318,16 @@ impl Frame {
     }
 }
 
+/// The frame behind one of a greenlet that has switched away, as it was while it ran.
+///
+/// # Safety
+/// The frame is one of Python code, and of a greenlet that has switched away.
+pub(crate) unsafe fn linked_before(frame: *const Frame) -> *mut Frame {
+    // SAFETY: passed on. The library has linked each frame past those of the C stack, which is
+    // elsewhere now, and has put down in its frame object, made for this, how it was linked.
+    unsafe { (*(*frame).object.cast::<FrameObject>()).data[0].cast() }
+}
+
 /// `frame.owner` of a frame of a plain function.
 pub(crate) const OWNED_BY_THREAD: c_char = 0;
 /// `frame.owner` of a frame that lies in its generator or coroutine.
@@ -428,6 +442,10 @@ pub const CHECKS: &[(&str, usize)] = &[
     (
         "offsetof(PyFrameObject, f_frame)",
         offset_of!(FrameObject, frame),
+    ),
+    (
+        "offsetof(PyFrameObject, _f_frame_data)",
+        offset_of!(FrameObject, data),
     ),
     (
         "offsetof(PyThreadState, py_recursion_remaining)",

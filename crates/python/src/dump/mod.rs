@@ -17,13 +17,15 @@ mod naming;
 mod plan;
 pub(crate) mod reading;
 mod recorder;
+mod settrace;
 mod tasks;
 pub(crate) mod watch;
 
 #[cfg(not(Py_3_12))]
-pub(crate) use monitor::{_dump_retrace, _dump_traced};
+pub(crate) use monitor::_dump_traced;
+pub(crate) use settrace::_dump_retrace;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,6 +52,14 @@ fn failed(error: &objspace_log::Error) -> PyErr {
         }),
         other => PyRuntimeError::new_err(other.to_string()),
     }
+}
+
+/// The error that Python has for an error number of a file.
+fn os_error(errno: i32, path: &Path) -> PyErr {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    // Python shows the number itself.
+    let text = text.split(" (os error").next().unwrap_or_default();
+    PyOSError::new_err((errno, text.to_owned(), path.to_owned()))
 }
 
 /// The slot for plans in code objects, taken once.
@@ -158,11 +168,7 @@ pub(crate) fn _dump_start(
             let errno = io.raw_os_error();
             match errno {
                 // With a number, Python chooses the right class of error.
-                Some(errno) => PyOSError::new_err((
-                    errno,
-                    std::io::Error::from_raw_os_error(errno).to_string(),
-                    path.clone(),
-                )),
+                Some(errno) => os_error(errno, &path),
                 None => failed(&error),
             }
         }
@@ -179,6 +185,7 @@ pub(crate) fn _dump_start(
     recorder::install(recorder);
     // SAFETY: the GIL is held, and stays so until both are in place.
     unsafe { lifetimes::start(recorder::gone) };
+    settrace::start();
     if let Err(error) = monitor::start(py) {
         let _ = end(py, false);
         return Err(error);
@@ -187,6 +194,7 @@ pub(crate) fn _dump_start(
 }
 
 fn end(py: Python<'_>, keep: bool) -> PyResult<(u64, u64, u64, u64, u64)> {
+    settrace::stop();
     let stopped = monitor::stop(py);
     // SAFETY: the GIL is held.
     unsafe { lifetimes::stop() };
@@ -247,6 +255,7 @@ pub(crate) fn _dump_flush() -> PyResult<()> {
 /// In a child process after `fork`: lets go of the recording, which is the parent's.
 #[pyfunction]
 pub(crate) fn _dump_abandon(py: Python<'_>) {
+    settrace::stop();
     let _ = monitor::stop(py);
     // SAFETY: the GIL is held.
     unsafe { lifetimes::stop() };

@@ -307,6 +307,31 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
 
 /// Code that runs already does not start any more.
 fn watch_running(py: Python<'_>) -> PyResult<()> {
+    for code in wanted_running(py) {
+        watch(py, &code)?;
+    }
+    Ok(())
+}
+
+/// After somebody set a trace function: code that runs may have lost its reports, although they are
+/// still set. Setting what is set already would change nothing.
+pub(super) fn retrace(py: Python<'_>) -> PyResult<()> {
+    let tool = TOOL.load(Ordering::Relaxed);
+    let setter = SET_LOCAL_EVENTS.load(Ordering::Relaxed);
+    if tool < 0 || setter.is_null() {
+        return Ok(());
+    }
+    // SAFETY: `start` keeps a reference for good.
+    let setter = unsafe { Bound::from_borrowed_ptr(py, setter) };
+    for code in wanted_running(py) {
+        setter.call1((tool, &code, 0))?;
+        setter.call1((tool, &code, INSTRUCTION.load(Ordering::Relaxed)))?;
+    }
+    Ok(())
+}
+
+/// The code of all frames of all threads, as far as the filter wants it.
+fn wanted_running(py: Python<'_>) -> Vec<Bound<'_, PyAny>> {
     let mut codes: Vec<Bound<'_, PyAny>> = Vec::new();
     if let Some(mut active) = Active::enter() {
         // SAFETY: with the GIL held the threads and their frames stand still.
@@ -325,10 +350,7 @@ fn watch_running(py: Python<'_>) -> PyResult<()> {
             }
         }
     }
-    for code in codes {
-        watch(py, &code)?;
-    }
-    Ok(())
+    codes
 }
 
 /// Ends it; what is to be said about it, if anything.

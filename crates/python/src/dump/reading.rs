@@ -8,7 +8,7 @@ use objspace_log::query::{self, Query};
 use objspace_log::{Error, Kind, Log, Object, Payload, Status, Value};
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyEllipsis, PyNotImplemented, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyEllipsis, PyInt, PyNotImplemented, PyTuple};
 
 fn wrong(error: Error) -> PyErr {
     match error {
@@ -80,6 +80,8 @@ pub(crate) struct DumpObject {
     value: Option<Py<PyAny>>,
     /// The last operation that had begun when it was first seen.
     seen: u64,
+    /// Whether it is a class; `text` is then its qualified name.
+    is_class: bool,
 }
 
 /// An operation.
@@ -170,6 +172,7 @@ impl DumpLog {
 
     fn object_of(&self, py: Python<'_>, object: Object) -> PyResult<Py<DumpObject>> {
         let type_name = self.log.class_name(object.class).map_err(wrong)?;
+        let is_class = matches!(object.payload, Payload::Class(_));
         let (text, value) = match object.payload {
             Payload::Str { text, whole: true } => {
                 let value = text.clone().into_pyobject(py)?.into_any().unbind();
@@ -184,13 +187,11 @@ impl DumpLog {
                 }
                 (Some(text), whole.then(|| shown.into_any().unbind()))
             }
-            Payload::Int(text) => {
-                let value = u128::from_str_radix(text.trim_start_matches("0x"), 16).ok();
-                let value = value
-                    .map(|value| value.into_pyobject(py))
-                    .transpose()?
-                    .map(|value| value.into_any().unbind());
-                (Some(text), value)
+            Payload::Int { text, whole: false } => (Some(format!("{text}…")), None),
+            Payload::Int { text, .. } => {
+                // Bytes of a file: what is no number has no value.
+                let value = py.get_type::<PyInt>().call1((&text, 16)).ok();
+                (Some(text), value.map(Bound::unbind))
             }
             Payload::Text(text) | Payload::Class(text) => (Some(text), None),
             _ => (None, None),
@@ -204,6 +205,7 @@ impl DumpLog {
                 text,
                 value,
                 seen: object.seen,
+                is_class,
             },
         )
     }
@@ -215,11 +217,7 @@ impl DumpLog {
     fn new(path: PathBuf) -> PyResult<Self> {
         let log = Log::open(&path).map_err(|error| match &error {
             Error::Io(io) => match io.raw_os_error() {
-                Some(errno) => PyOSError::new_err((
-                    errno,
-                    std::io::Error::from_raw_os_error(errno).to_string(),
-                    path.clone(),
-                )),
+                Some(errno) => super::os_error(errno, &path),
                 None => wrong(error),
             },
             _ => PyValueError::new_err(format!("{}: {error}", path.display())),

@@ -2,14 +2,17 @@
 //!
 //! There is one trace function per thread. The one that was there is called too, with every event
 //! but those of opcodes; `sys.settrace` is replaced while a recording lasts, so that a debugger or
-//! coverage that comes later is called too and does not end the recording. Whoever sets a trace
-//! function from C does: that is noticed at the end, and said.
+//! coverage that comes later is called too and does not end the recording. Whoever sets one from C
+//! (coverage does) gets the recorder on top as soon as the main thread can do that ([`super::settrace`]).
+//! Where it never could is noticed at the end, and said.
 //!
 //! Even code that is not wanted runs slower, since the interpreter looks for the trace function at
 //! every instruction.
 
+use std::collections::VecDeque;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use objspace_interp::observe::{
     RunningFrame, TraceFunction, set_trace_function, set_tracing, trace_function,
@@ -94,14 +97,38 @@ unsafe extern "C" fn trace(
         match (what, chain.function) {
             (OPCODE, _) | (_, None) => 0,
             (_, Some(function)) => {
-                let object = chain
-                    .object
-                    .as_ref()
-                    .map_or(std::ptr::null_mut(), Py::as_ptr);
-                function(object, frame, what, argument)
+                // It may take itself away, and what it belongs to.
+                let below = chain.object.as_ref().map(|below| below.clone_ref(py));
+                let below = below.as_ref().map_or(std::ptr::null_mut(), Py::as_ptr);
+                let result = function(below, frame, what, argument);
+                let (now, _) = trace_function(state);
+                if result == 0
+                    && ON.load(Ordering::Relaxed)
+                    && !now.is_some_and(is_ours)
+                    && let Err(error) = install(py, state)
+                {
+                    error.restore(py);
+                    return -1;
+                }
+                result
             }
         }
     }
+}
+
+/// Keeps a chain beyond the time when another trace function takes its place: the interpreter calls
+/// us for a line and then for an instruction with the same borrowed object, and what we call in
+/// between may set another trace function. More than so many cannot be set in one event.
+fn keep(chain: Py<Chain>) {
+    const KEPT: usize = 64;
+    static CHAINS: Mutex<VecDeque<Py<Chain>>> = Mutex::new(VecDeque::new());
+    let oldest = {
+        let mut chains = CHAINS.lock().unwrap_or_else(PoisonError::into_inner);
+        chains.push_back(chain);
+        (chains.len() > KEPT).then(|| chains.pop_front())
+    };
+    // Not before the lock is let go: it may be the last reference to somebody's object.
+    drop(oldest);
 }
 
 /// Puts the trace function on top of the one that a thread has.
@@ -117,6 +144,7 @@ unsafe fn install(py: Python<'_>, state: *mut ffi::PyThreadState) -> PyResult<()
         if !set_trace_function(state, Some(trace), chain.as_ptr()) {
             return Err(PyErr::fetch(py));
         }
+        keep(chain);
         // Frames that run already were not called, so they are told here.
         each_frame(state, |object| {
             let running = RunningFrame::of_object(object);
@@ -217,15 +245,17 @@ pub(super) fn stop(_: Python<'_>) -> PyResult<Option<String>> {
     }))
 }
 
-/// After `sys.settrace`: puts the recorder on top of what was set. False: nothing is recorded.
-#[pyfunction]
-pub(crate) fn _dump_retrace(py: Python<'_>) -> PyResult<bool> {
-    if !ON.load(Ordering::Relaxed) {
-        return Ok(false);
+/// Puts the trace function back on top in each thread that has another one by now.
+pub(super) fn retrace(py: Python<'_>) -> PyResult<()> {
+    // SAFETY: the GIL is held; the list of threads changes only with it.
+    unsafe {
+        let mut state = ffi::PyInterpreterState_ThreadHead(ffi::PyInterpreterState_Get());
+        while !state.is_null() {
+            install(py, state)?;
+            state = ffi::PyThreadState_Next(state);
+        }
     }
-    // SAFETY: the GIL is held.
-    unsafe { install(py, PyThreadState_GetUnchecked()) }?;
-    Ok(true)
+    Ok(())
 }
 
 /// What `sys.gettrace` would answer without the recorder.

@@ -145,11 +145,18 @@ fn covered(rule: &[String], module: &str) -> bool {
 /// Whether the pickle that is being loaded may name that module.
 pub(crate) fn module(name: &str) -> PyResult<()> {
     match rule() {
-        Some(rule) if !covered(&rule, name) => Err(errors::unpickling(format!(
-            "the pickle names module {name}, which allow= does not list"
-        ))),
-        _ => Ok(()),
+        Some(rule) => check(&rule, name),
+        None => Ok(()),
     }
+}
+
+fn check(rule: &[String], name: &str) -> PyResult<()> {
+    if covered(rule, name) {
+        return Ok(());
+    }
+    Err(errors::unpickling(format!(
+        "the pickle names module {name}, which allow= does not list"
+    )))
 }
 
 /// Whether it may bring code with it.
@@ -189,9 +196,16 @@ pub(crate) fn attribute(value: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
 
 /// An imported module, imported now if need be.
 pub(crate) fn import<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    module(name)?;
-    let modules = maker::modules(py)?;
-    if let Ok(module) = modules.get_item(name)
+    import_named(&PyString::new(py, name))
+}
+
+/// The same by a string object.
+pub(crate) fn import_named<'py>(name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    let py = name.py();
+    if let Some(rule) = rule() {
+        check(&rule, &name.to_cow()?)?;
+    }
+    if let Some(module) = maker::imported(name)?
         && !module.is_none()
     {
         return Ok(module);

@@ -12,14 +12,15 @@
 //! imported elsewhere (`__main__`, the prompt, `exec`) travels by value.
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use objspace_interp::extra::Slot;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyBytes, PyCode, PyComplex, PyEllipsis, PyFloat, PyFrozenSet, PyInt, PyList, PyString,
-    PyTuple,
+    PyBool, PyBytes, PyCode, PyComplex, PyEllipsis, PyFloat, PyFrozenSet, PyFunction, PyInt,
+    PyList, PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference,
 };
 use sha2::{Digest, Sha256};
 
@@ -53,42 +54,109 @@ const FIELDS: [&str; 18] = [
 /// Which of them only say where the code was written.
 const PLACES: [&str; 3] = ["co_filename", "co_firstlineno", "co_linetable"];
 
-/// The hash of a code object and of all code nested in it. It is kept for as long as the object lives.
-pub(crate) fn hash(code: &Bound<'_, PyCode>) -> PyResult<Hash> {
-    /// By address: a weak reference to the code object, and its hash.
-    type Known = HashMap<usize, (Py<PyAny>, Hash)>;
-    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
-    let py = code.py();
-    let address = code.as_ptr() as usize;
-    // References are cloned inside of the lock and looked at outside: no Python code runs there.
-    let found = KNOWN
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&address)
-        .map(|(reference, hash)| (reference.clone_ref(py), *hash));
-    if let Some((reference, hash)) = found
-        && reference.bind(py).call0()?.is(code)
-    {
-        return Ok(hash);
+/// What is known of a code object, for as long as it lives.
+struct Known {
+    hash: Hash,
+    /// Where it was last found.
+    place: Mutex<Option<Arc<Place>>>,
+}
+
+static KNOWN: Slot<Known> = Slot::new();
+
+/// What is known of `code`; `None` where nothing can be kept in it.
+fn known<'a>(code: &'a Bound<'_, PyCode>) -> PyResult<Option<&'a Known>> {
+    // SAFETY: attached; a code object, which `code` keeps alive.
+    if let Some(known) = unsafe { KNOWN.of(code.as_ptr(), || None) } {
+        return Ok(Some(known));
     }
     let hash = compute(code)?;
-    let reference = py
-        .import(intern!(py, "weakref"))?
-        .call_method1(intern!(py, "ref"), (code,))?
-        .unbind();
-    let dead = {
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = known.insert(address, (reference, hash));
-        // Addresses of the dead are reused; when many have gathered, all is forgotten.
-        let all = if known.len() > 20_000 {
-            std::mem::take(&mut *known)
-        } else {
-            HashMap::new()
+    let place = Mutex::default();
+    // SAFETY: as above.
+    Ok(unsafe { KNOWN.of(code.as_ptr(), || Some(Known { hash, place })) })
+}
+
+/// The hash of a code object and of all code nested in it. It is kept for as long as the object lives.
+pub(crate) fn hash(code: &Bound<'_, PyCode>) -> PyResult<Hash> {
+    known(code)?.map_or_else(|| compute(code), |known| Ok(known.hash))
+}
+
+/// A module that was imported, without keeping it alive. One that is loaded again gets a new spec.
+struct Import {
+    module: Py<PyWeakrefReference>,
+    spec: Py<PyWeakrefReference>,
+}
+
+impl Import {
+    /// `None`: it cannot be told from another one later.
+    fn of(module: &Bound<'_, PyAny>) -> Option<Self> {
+        let spec = maker::spec(module)?;
+        Some(Self {
+            module: PyWeakrefReference::new(module).ok()?.unbind(),
+            spec: PyWeakrefReference::new(&spec).ok()?.unbind(),
+        })
+    }
+
+    fn is(&self, module: &Bound<'_, PyAny>) -> bool {
+        let py = module.py();
+        let same = |known: &Py<PyWeakrefReference>, object: &Bound<'_, PyAny>| {
+            let known = known.bind(py).upgrade();
+            known.is_some_and(|known| known.is(object))
         };
-        (old, all)
+        same(&self.module, module)
+            && maker::spec(module).is_some_and(|spec| same(&self.spec, &spec))
+    }
+}
+
+/// Where the other side finds a code object.
+pub(crate) struct Place {
+    import: Option<Import>,
+    pub(crate) module: Py<PyString>,
+    pub(crate) qualname: Py<PyString>,
+    pub(crate) hash: Hash,
+}
+
+/// A place, and the module that it is in.
+type Found<'py> = (Arc<Place>, Bound<'py, PyAny>);
+
+/// Where the other side finds `code`: in the module of its file, if the loader of that finds the same.
+/// Else the name of the module, if there is one.
+pub(crate) fn place<'py>(
+    code: &Bound<'py, PyCode>,
+) -> PyResult<Result<Found<'py>, Option<String>>> {
+    let py = code.py();
+    let known = known(code)?;
+    let last = known.and_then(|known| {
+        let place = known.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.clone()
+    });
+    if let Some(place) = last
+        && let Some(import) = &place.import
+        && let Some(module) = maker::imported(place.module.bind(py))?
+        && import.is(&module)
+    {
+        return Ok(Ok((place, module)));
+    }
+    let Some(name) = module_of(code)? else {
+        return Ok(Err(None));
     };
-    drop(dead);
-    Ok(hash)
+    let module = maker::modules(py)?.get_item(&name)?;
+    let hash = hash(code)?;
+    if find(&module, &name, &hash)?.is_none() {
+        return Ok(Err(Some(name)));
+    }
+    let qualname = code.getattr(intern!(py, "co_qualname"))?;
+    let place = Arc::new(Place {
+        import: Import::of(&module),
+        module: PyString::new(py, &name).unbind(),
+        qualname: qualname.cast_into::<PyString>()?.unbind(),
+        hash,
+    });
+    let old = known.and_then(|known| {
+        let mut last = known.place.lock().unwrap_or_else(PoisonError::into_inner);
+        last.replace(Arc::clone(&place))
+    });
+    drop(old);
+    Ok(Ok((place, module)))
 }
 
 fn compute(code: &Bound<'_, PyCode>) -> PyResult<Hash> {
@@ -213,26 +281,29 @@ fn find<'py>(
     name: &str,
     hash: &Hash,
 ) -> PyResult<Option<Bound<'py, PyCode>>> {
-    static INDEXES: LazyLock<Mutex<HashMap<String, (usize, Index)>>> =
-        LazyLock::new(Mutex::default);
+    type Indexes = HashMap<String, Arc<(Import, Index)>>;
+    static INDEXES: LazyLock<Mutex<Indexes>> = LazyLock::new(Mutex::default);
     let py = module.py();
-    let look = |indexes: &HashMap<String, (usize, Index)>| {
-        indexes
-            .get(name)
-            .filter(|(address, _)| *address == module.as_ptr() as usize)
-            .map(|(_, index)| index.get(hash).map(|code| code.clone_ref(py)))
+    let known = {
+        let indexes = INDEXES.lock().unwrap_or_else(PoisonError::into_inner);
+        indexes.get(name).map(Arc::clone)
     };
-    if let Some(found) = look(&INDEXES.lock().unwrap_or_else(PoisonError::into_inner)) {
-        return Ok(found.map(|code| code.into_bound(py)));
+    if let Some(known) = known
+        && known.0.is(module)
+    {
+        return Ok(known.1.get(hash).map(|code| code.bind(py).clone()));
     }
     let index = load_index(module)?.unwrap_or_default();
-    let found = index.get(hash).map(|code| code.clone_ref(py));
-    let old = INDEXES
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(name.to_owned(), (module.as_ptr() as usize, index));
-    drop(old);
-    Ok(found.map(|code| code.into_bound(py)))
+    let found = index.get(hash).map(|code| code.bind(py).clone());
+    if let Some(import) = Import::of(module) {
+        let made = Arc::new((import, index));
+        let old = INDEXES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), made);
+        drop(old);
+    }
+    Ok(found)
 }
 
 /// The name of the imported module that stands in the file of `code`.
@@ -301,15 +372,13 @@ pub(crate) fn reduce<'py>(
     let py = code.py();
     let hash = hash(code)?;
     if mode != CodeMode::Value {
-        let module = module_of(code)?;
-        if let Some(name) = &module {
-            let module = maker::modules(py)?.get_item(name)?;
-            if find(&module, name, &hash)?.is_some() {
-                let qualname = code.getattr(intern!(py, "co_qualname"))?;
-                let arguments = (name, qualname, PyBytes::new(py, &hash));
+        let module = match place(code)? {
+            Ok((place, _)) => {
+                let arguments = (&place.module, &place.qualname, PyBytes::new(py, &hash));
                 return reduced(py, "code_reference", arguments);
             }
-        }
+            Err(module) => module,
+        };
         if mode == CodeMode::Reference {
             let place = module.map_or_else(
                 || "it is of no module that can be imported".to_owned(),
@@ -334,22 +403,23 @@ pub(crate) fn reduce<'py>(
 
 /// The code object of an imported module that has this hash.
 #[pyfunction]
+#[pyo3(signature = (module, qualname, hash, /))]
 pub(crate) fn code_reference<'py>(
-    py: Python<'py>,
-    module: &str,
-    qualname: &str,
+    module: &Bound<'py, PyString>,
+    qualname: &Bound<'py, PyString>,
     hash: &[u8],
 ) -> PyResult<Bound<'py, PyCode>> {
     let hash: Hash = hash
         .try_into()
         .map_err(|_| errors::unpickling("the hash of code has 16 bytes"))?;
-    let imported = allow::import(py, module)?;
+    let imported = allow::import_named(module)?;
     // The function that is in use is preferred to what the loader would make anew.
     if let Some(code) = live(&imported, qualname)
         && self::hash(&code)? == hash
     {
         return Ok(code);
     }
+    let (module, qualname) = (&*module.to_cow()?, &*qualname.to_cow()?);
     if let Some(code) = find(&imported, module, &hash)? {
         return Ok(code);
     }
@@ -368,16 +438,26 @@ pub(crate) fn code_reference<'py>(
 }
 
 /// The code of the function that an imported module has under a qualified name now.
-fn live<'py>(module: &Bound<'py, PyAny>, qualname: &str) -> Option<Bound<'py, PyCode>> {
-    if qualname.contains('<') {
+fn live<'py>(
+    module: &Bound<'py, PyAny>,
+    qualname: &Bound<'py, PyString>,
+) -> Option<Bound<'py, PyCode>> {
+    let py = module.py();
+    let text = qualname.to_cow().ok()?;
+    if text.contains('<') {
         return None;
     }
-    let py = module.py();
     let mut object = module.clone();
-    for part in qualname.split('.') {
-        object = object.getattr(part).ok()?;
+    if text.contains('.') {
+        for part in text.split('.') {
+            object = object.getattr(part).ok()?;
+        }
+    } else {
+        object = object.getattr_opt(qualname).ok()??;
     }
-    if let Ok(function) = object.getattr(intern!(py, "__func__")) {
+    if !object.is_exact_instance_of::<PyFunction>()
+        && let Ok(function) = object.getattr(intern!(py, "__func__"))
+    {
         object = function;
     }
     object

@@ -326,6 +326,9 @@ fn named_children<'py>(object: &Bound<'py, PyAny>) -> (Children<'py>, String) {
             return frame_variables(&frame, kind).unwrap_or_else(|_| nothing());
         }
     }
+    if let Ok(frame) = object.getattr("gr_frame") {
+        return greenlet_variables(frame).unwrap_or_else(|_| nothing());
+    }
     if object.is_instance_of::<pyo3::types::PyFrame>() {
         return frame_variables(object, "frame").unwrap_or_else(|_| nothing());
     }
@@ -351,6 +354,17 @@ fn frame_variables<'py>(
         children.push((format!("{title}, local '{local}'"), value));
     }
     Ok((children, title))
+}
+
+/// The variables of all frames of a greenlet, innermost first.
+fn greenlet_variables<'py>(innermost: Bound<'py, PyAny>) -> PyResult<(Children<'py>, String)> {
+    let mut children = Vec::new();
+    let mut frame = innermost;
+    while !frame.is_none() {
+        children.extend(frame_variables(&frame, "greenlet, frame")?.0);
+        frame = frame.getattr("f_back")?;
+    }
+    Ok((children, "greenlet".to_owned()))
 }
 
 fn function_variables<'py>(function: &Bound<'py, PyAny>) -> PyResult<(Children<'py>, String)> {

@@ -25,7 +25,7 @@ use super::{allow, errors, maker};
 /// Stands for a dict of globals in a reduction. Loading it gives the dict.
 #[pyclass(frozen, weakref, module = "objspace._pickles")]
 pub(crate) struct Globals {
-    dict: Py<PyDict>,
+    pub(super) dict: Py<PyDict>,
 }
 
 #[pymethods]
@@ -106,12 +106,18 @@ pub(crate) fn unwrap<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDi
 }
 
 /// The name of the module that has these globals, if it can be imported by that name elsewhere.
-pub(crate) fn importable(dict: &Bound<'_, PyDict>, mode: CodeMode) -> PyResult<Option<String>> {
-    let Some(name) = module_name(dict)? else {
+pub(crate) fn importable<'py>(
+    dict: &Bound<'py, PyDict>,
+    mode: CodeMode,
+) -> PyResult<Option<Bound<'py, PyString>>> {
+    let py = dict.py();
+    let Some(name) = dict.get_item(intern!(py, "__name__"))? else {
         return Ok(None);
     };
-    let py = dict.py();
-    let Ok(module) = maker::modules(py)?.get_item(&name) else {
+    let Ok(name) = name.cast_into::<PyString>() else {
+        return Ok(None);
+    };
+    let Some(module) = maker::imported(&name)? else {
         return Ok(None);
     };
     let Ok(theirs) = module.getattr(intern!(py, "__dict__")) else {
@@ -127,8 +133,7 @@ pub(crate) fn importable(dict: &Bound<'_, PyDict>, mode: CodeMode) -> PyResult<O
         return Ok(None);
     }
     // Modules that the program made by itself have no spec.
-    let spec = module.getattr(intern!(py, "__spec__"));
-    let has_spec = spec.is_ok_and(|spec| !spec.is_none());
+    let has_spec = maker::spec(&module).is_some_and(|spec| !spec.is_none());
     let there = has_spec && (mode != CodeMode::Value || is_installed(&module)?);
     Ok(there.then_some(name))
 }
@@ -342,10 +347,14 @@ pub(crate) fn program(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
 
 /// The globals of an imported module.
 #[pyfunction]
-pub(crate) fn module_globals<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {
-    let module = allow::import(py, name)?;
+#[pyo3(signature = (name, /))]
+pub(crate) fn module_globals<'py>(name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyDict>> {
+    let module = allow::import_named(name)?;
+    if let Ok(module) = module.cast_exact::<PyModule>() {
+        return Ok(module.dict());
+    }
     Ok(module
-        .getattr(intern!(py, "__dict__"))?
+        .getattr(intern!(name.py(), "__dict__"))?
         .cast_into::<PyDict>()?)
 }
 

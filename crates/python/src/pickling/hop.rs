@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use objspace_interp::owned::Owned;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyFrame, PyType};
+use pyo3::types::{PyBytes, PyCode, PyDict, PyFrame, PyList, PyType};
 
 use crate::proxy::as_proxy;
 use crate::remote::controller::remote_of;
@@ -133,8 +134,38 @@ pub(crate) fn finish_coroutine<'py>(
     Ok(())
 }
 
+/// Makes the frames of a greenlet that has switched away end without running anything, when an
+/// exception is thrown there: those from `top` to that which runs `last`, without it. `probe` is a
+/// code that has just run for the first time. Returns their codes, to be kept until they have ended, or
+/// `None`, if that cannot be done in a process that is, or has been, monitored.
+#[pyfunction]
+pub(crate) fn abandon_frames<'py>(
+    top: &Bound<'py, PyFrame>,
+    last: &Bound<'py, PyCode>,
+    probe: &Bound<'py, PyCode>,
+) -> PyResult<Option<Bound<'py, PyList>>> {
+    let py = top.py();
+    let parts = PyDict::new(py);
+    parts.set_item("co_exceptiontable", PyBytes::new(py, b""))?;
+    let codes = PyList::empty(py);
+    let mut bare = |code| {
+        // SAFETY: attached; the code of a frame.
+        let code: Bound<'_, PyAny> = unsafe { Bound::from_borrowed_ptr(py, code) };
+        codes.append(&code).ok()?;
+        let made = code.call_method("replace", (), Some(&parts)).ok()?;
+        // SAFETY: the reference is given away.
+        unsafe { Owned::taking(made.into_ptr()) }
+    };
+    // SAFETY: attached; the frame is that of a greenlet that has switched away (a frame that runs has
+    // others behind it than `last` is called by), and `replace` keeps all else.
+    let done = unsafe {
+        objspace_interp::chain::abandon(top.as_ptr(), last.as_ptr(), probe.as_ptr(), &mut bare)
+    };
+    Ok(done.map(|_| codes))
+}
+
 /// Keeps an object alive until the process ends, and then leaves it alone. For greenlets whose frames
-/// have moved elsewhere: CPython cannot drop frames that wait without running their `finally`.
+/// have moved elsewhere, where they cannot be made to end without running their `finally`.
 #[pyfunction]
 pub(crate) fn keep_forever(object: Py<PyAny>) {
     std::mem::forget(object);

@@ -1,10 +1,11 @@
 //! `pickling.install()`: plain `pickle`, `copy` and what is built on them handle the same objects.
 //!
-//! Three hooks, all of which `uninstall()` takes back:
+//! Four hooks, all of which `uninstall()` takes back:
 //! - `copyreg.dispatch_table` for every type with a reduction of its own: the public way, for any
 //!   pickler that respects it;
 //! - `reducer_override` of the two pickler classes of the standard library, for what they never look up
 //!   there: functions, classes, exceptions;
+//! - `__copy__` and `__deepcopy__` of greenlets, whose class may be derived from;
 //! - the tables of `copy` for shallow and deep copies. A copy within the process keeps code and globals
 //!   as they are; inside of what is copied deeply, functions with a closure are copied with it.
 
@@ -13,8 +14,9 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCode, PyDict, PyFunction, PyList, PyTuple, PyType};
+use pyo3::types::{PyCode, PyDict, PyFunction, PyList, PyString, PyTuple, PyType};
 
+use super::frames::greenlet;
 use super::objects::{self, Kind};
 use super::reducer::{CodeMode, Pass, Reducer, reduce};
 use super::{errors, maker};
@@ -108,7 +110,12 @@ fn install_all(py: Python<'_>, exceptions: bool, before: &mut Vec<Before>) -> Py
                 | Kind::ContextVar
                 | Kind::LruCache
                 | Kind::Sentinel
-                | Kind::Property,
+                | Kind::Property
+                | Kind::KeyedReference
+                | Kind::Match
+                | Kind::TypeParameter
+                | Kind::WeakMethod
+                | Kind::WeakReference,
             ) => {
                 let itself = maker::get(py, "itself")?;
                 if !shallow.contains(&class)? {
@@ -132,6 +139,16 @@ fn install_all(py: Python<'_>, exceptions: bool, before: &mut Vec<Before>) -> Py
                 set(before, &deep, &class, &deeply)?;
             }
         }
+    }
+    if let Some(class) = greenlet::class_if_there(py)? {
+        set(before, &registry, &class, &by_copyreg)?;
+        let method = py.import("functools")?.getattr("partialmethod")?;
+        let dict = class_dict(&class)?;
+        for (name, function) in [("__copy__", &copied), ("__deepcopy__", &deeply)] {
+            let name = PyString::intern(py, name).into_any();
+            set(before, &dict, &name, &method.call1((function,))?)?;
+        }
+        forget_attributes(&class);
     }
     let reducer = Bound::new(py, Reducer::plain(exceptions))?.into_any();
     let name = intern!(py, "reducer_override").clone().into_any();
@@ -171,6 +188,9 @@ fn restore(py: Python<'_>, before: Vec<Before>) -> PyResult<()> {
         py.import("pickle")?.getattr("_Pickler")?,
     ] {
         forget_attributes(&class.cast_into::<PyType>()?);
+    }
+    if let Some(class) = greenlet::known_class(py)? {
+        forget_attributes(&class);
     }
     Ok(())
 }

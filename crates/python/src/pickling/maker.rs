@@ -2,10 +2,11 @@
 //!
 //! Their names and arguments are part of the format (`stream::FORMAT`). Python code does not call them.
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyCFunction;
+use pyo3::types::{PyCFunction, PyDict, PyString};
 
 /// The name of the module as it stands in pickles.
 pub(crate) const MODULE: &str = "objspace._pickles";
@@ -35,10 +36,40 @@ pub(crate) fn get<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny
     }
 }
 
+/// The same by a string object.
+pub(crate) fn named<'py>(name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    let py = name.py();
+    match MAKERS.get(py) {
+        Some(module) => module.bind(py).getattr(name),
+        None => py.import(MODULE)?.getattr(name),
+    }
+}
+
 /// `sys.modules` as it is now. `Python::import` would go through `__import__` each time.
 pub(crate) fn modules(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    static SYS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    SYS.get_or_try_init(py, || py.import("sys").map(Bound::unbind))?
-        .bind(py)
-        .getattr(intern!(py, "modules"))
+    static SYS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let sys = SYS.get_or_try_init(py, || py.import("sys").map(|sys| sys.dict().unbind()))?;
+    let modules = sys.bind(py).get_item(intern!(py, "modules"))?;
+    modules.ok_or_else(|| PyRuntimeError::new_err("sys.modules is gone"))
+}
+
+/// The module that is imported under this name, if there is one.
+pub(crate) fn imported<'py>(name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let modules = modules(name.py())?;
+    match modules.cast_exact::<PyDict>() {
+        Ok(modules) => modules.get_item(name),
+        Err(_) => Ok(modules.get_item(name).ok()),
+    }
+}
+
+/// `module.__spec__`, if it has one.
+pub(crate) fn spec<'py>(module: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let name = intern!(module.py(), "__spec__");
+    // The getter of modules looks there first, and takes longer.
+    if let Ok(module) = module.cast_exact::<PyModule>()
+        && let Ok(Some(spec)) = module.dict().get_item(name)
+    {
+        return Some(spec);
+    }
+    module.getattr(name).ok()
 }

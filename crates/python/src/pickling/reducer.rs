@@ -26,7 +26,7 @@ pub(crate) enum CodeMode {
 }
 
 impl CodeMode {
-    fn parse(text: &str) -> PyResult<Self> {
+    pub(crate) fn parse(text: &str) -> PyResult<Self> {
         match text {
             "auto" => Ok(Self::Auto),
             "reference" => Ok(Self::Reference),
@@ -140,6 +140,35 @@ pub(crate) fn reduce<'py>(
 /// Types with reducers of the user's: class to function.
 static REGISTERED: Mutex<Option<Py<PyDict>>> = Mutex::new(None);
 
+/// Whether the user has registered any reducer.
+pub(crate) fn any_registered(py: Python<'_>) -> bool {
+    let table = REGISTERED
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    table
+        .as_ref()
+        .is_some_and(|table| !table.bind(py).is_empty())
+}
+
+/// Whether one of them is for objects of this class, or of one that it is derived from.
+pub(crate) fn is_registered(class: &Bound<'_, PyType>) -> PyResult<bool> {
+    let py = class.py();
+    let table = REGISTERED
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .as_ref()
+        .map(|table| table.clone_ref(py));
+    let Some(table) = table else {
+        return Ok(false);
+    };
+    for class in class.mro() {
+        if table.bind(py).contains(&class)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn registered<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = object.py();
     let Some(table) = REGISTERED
@@ -212,7 +241,7 @@ where
     PyTuple::new(py, [maker::get(py, make)?, args.into_any()])
 }
 
-/// `(make, args, state, None, None, setter)`
+/// `(make, args, state, None, None, setter)`. The state is not `None`, which pickle takes for no state.
 pub(crate) fn phased<'py>(
     py: Python<'py>,
     make: Bound<'py, PyAny>,
@@ -220,6 +249,7 @@ pub(crate) fn phased<'py>(
     state: Bound<'py, PyAny>,
     setter: &str,
 ) -> PyResult<Bound<'py, PyTuple>> {
+    debug_assert!(!state.is_none());
     let none = py.None().into_bound(py);
     let setter = maker::get(py, setter)?;
     PyTuple::new(py, [make, args, state, none.clone(), none, setter])

@@ -2,8 +2,9 @@
 
 Perfetto: the Chrome JSON trace event format, which Perfetto reads too: a complete event ("X") for
 each operation, on a track per thread; one that never ended is a begin event ("B"). Times are in
-microseconds. JSON Lines: a line with the log's `meta`, then one per operation, in which a value is
-itself or `{"object": serial, "type": …}`. SQLite: tables `meta`, `threads`, `sites`, `objects`,
+microseconds; those of one reading of the clock are spread over nanoseconds. JSON Lines: a line with
+the log's `meta`, then one per operation, in which a value is itself or
+`{"object": serial, "type": …}`. SQLite: tables `meta`, `threads`, `sites`, `objects`,
 `operations`, `operands`, and a view `readable`. A file is complete or is not there.
 """
 
@@ -87,20 +88,21 @@ def perfetto(said: words.Words, operations: Iterable[dump.Operation], file: IO[s
         {"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "args": {"name": program}}
     ]
     rows += [
-        {"ph": "M", "name": "thread_name", "pid": pid, "tid": index, "args": {"name": name}}
+        {"ph": "M", "name": "thread_name", "pid": pid, "tid": index + 1, "args": {"name": name}}
         for index, _, name in log.threads
     ]
     file.write('{"displayTimeUnit":"ns","traceEvents":[\n')
     file.write(",\n".join(json.dumps(row) for row in rows))
     count = 0
-    for each in operations:
+    for each, begin, end in _timed(operations):
         event: dict[str, Any] = {
             "ph": "X" if each.end_time is not None else "B",
             "name": said.expression(each),
             "cat": each.operation,
             "pid": pid,
-            "tid": each.thread,
-            "ts": each.time / 1000,
+            # Zero is a thread of the kernel to those who read this.
+            "tid": each.thread + 1,
+            "ts": begin / 1000,
             "args": {
                 "number": each.number,
                 "place": said.place(each.site),
@@ -109,13 +111,39 @@ def perfetto(said: words.Words, operations: Iterable[dump.Operation], file: IO[s
             },
         }
         if each.end_time is not None:
-            event["dur"] = (each.end_time - each.time) / 1000
+            event["dur"] = (end - begin) / 1000
         if each.task:
             event["args"]["task"] = log.tasks.get(each.task, str(each.task))
         file.write(",\n" + json.dumps(event))
         count += 1
     file.write("\n]}\n")
     return count
+
+
+def _timed(operations: Iterable[dump.Operation]) -> Iterator[tuple[dump.Operation, int, int]]:
+    """Operations in the order in which they end, with times that differ.
+
+    The clock is read less often than operations begin. What has no time of its own gets the next
+    nanosecond of its thread: a viewer knows by times alone what is part of what.
+    """
+    stacks: dict[int, list[tuple[dump.Operation, int]]] = {}
+    last: dict[int, int] = {}
+
+    def end(thread: int, depth: int) -> Iterator[tuple[dump.Operation, int, int]]:
+        stack = stacks[thread]
+        while stack and stack[-1][0].depth >= depth:
+            each, begin = stack.pop()
+            last[thread] = max(each.end_time or 0, last[thread] + 1)
+            yield each, begin, last[thread]
+
+    for each in operations:
+        stack = stacks.setdefault(each.thread, [])
+        last.setdefault(each.thread, -1)
+        yield from end(each.thread, each.depth)
+        last[each.thread] = begin = max(each.time, last[each.thread] + 1)
+        stack.append((each, begin))
+    for thread in stacks:
+        yield from end(thread, 0)
 
 
 def jsonl(said: words.Words, operations: Iterable[dump.Operation], file: IO[str]) -> int:

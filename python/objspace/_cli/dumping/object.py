@@ -63,17 +63,13 @@ def operations(
     if limit < 0:
         raise Complaint(f"a limit is 0 or more, not {limit}")
     if limit == 0:
-        return sorted(log.find(object=serial), key=_number), []
-    first = sorted(log.find(object=serial, limit=limit + 1), key=_number)
+        return log.find(object=serial), []
+    first = log.find(object=serial, limit=limit + 1)
     if len(first) <= limit:
         return first, []
     first = first[: limit - limit // 2]
     last = log.find(object=serial, limit=limit // 2, backwards=True)
-    return first, sorted(last, key=_number)
-
-
-def _number(each: dump.Operation) -> int:
-    return each.number
+    return first, last[::-1]
 
 
 def _short(said: words.Words, each: dump.Operation) -> tuple[output.Piece, ...]:

@@ -108,11 +108,6 @@ def every(
     log: dump.Log, asked: dict[str, Any], *, backwards: bool = False
 ) -> Iterator[dump.Operation]:
     """What a query finds, in the order of the numbers, without holding all of it in memory."""
-    if "object" in asked:
-        # An operation may have to wait for its late result: the order is only known at the end.
-        found = log.find(**asked)
-        yield from sorted(found, key=lambda each: each.number, reverse=backwards)
-        return
     first, last = asked.get("range", log.range)
     page = 64
     while first <= last:

@@ -169,8 +169,7 @@ class Why:
             ]
             if len(page) < limit:
                 break
-            # A late result may be out of order; those are no writes.
-            asked["range"] = (before[0], min(one.number for one in page) - 1)
+            asked["range"] = (before[0], page[-1].number - 1)
             limit = min(limit * 4, source.PAGE)
         named = self.words.value(dump.Ref(serial))
         what = named if attribute is None else f"{named}.{attribute}"

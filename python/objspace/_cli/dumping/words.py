@@ -102,19 +102,14 @@ class Words:
         if kind == "str":
             start = repr((text or "").removesuffix("…"))[: LONGEST - 1]
             return f"{start}…"
-        if text and (kind in _NAMED or self.is_class(known)):
+        if text and (kind in _NAMED or known.is_class):
             text = text.removeprefix("builtins.").removeprefix("__main__.")
             return f"module {text}" if kind == "module" else text
+        if kind == "int" and text:
+            return text
         if text and text.startswith("(") and kind != "tuple":
             return f"{kind}#{known.serial}{text}"
         return f"{kind}#{known.serial}"
-
-    def is_class(self, known: dump.Object) -> bool:
-        """Whether an object is a class, also one with a metaclass."""
-        if known.type_name == "builtins.type":
-            return True
-        own = self.object(known.type_serial)
-        return own is not None and own.text == known.type_name and known.serial == own.serial
 
     def expression(self, each: dump.Operation) -> str:
         """What was done, as it might be written."""
@@ -153,7 +148,9 @@ class Words:
             case "unary", [of]:
                 return f"{name}{' ' if name.isalpha() else ''}{of}"
             case "truth", [of]:
-                return f"bool({of})"
+                return f"not {of}" if name == "not" else f"bool({of})"
+            case "format", [of, *spec]:
+                return f"format({', '.join([of + name, *spec])})"
             case "setname" | "setglobal" | "setcell", [new]:
                 return f"{name} = {new}"
             case "delname" | "delglobal" | "delcell", _:

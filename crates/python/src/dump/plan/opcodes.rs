@@ -288,6 +288,10 @@ impl Opcodes {
                 End::Result,
                 Name::Global(argument),
             ),
+            "IMPORT_STAR" => (Kind::ImportFrom, forward(1), End::Done, Name::Text("*")),
+            "CALL_INTRINSIC_1" if argument == 2 => {
+                (Kind::ImportFrom, forward(1), End::Done, Name::Text("*"))
+            }
             "STORE_GLOBAL" => (
                 Kind::SetGlobal,
                 forward(1),
@@ -320,11 +324,14 @@ impl Opcodes {
             "WITH_EXCEPT_START" => (Kind::Exit, at(&[4, 1]), End::Result, Name::None),
             "FORMAT_VALUE" => {
                 let count = 1 + u16::from(argument & 4 != 0);
-                (Kind::Format, forward(count), End::Result, Name::None)
+                let name = conversion(argument & 3);
+                (Kind::Format, forward(count), End::Result, name)
             }
+            "CONVERT_VALUE" => (Kind::Format, forward(1), End::Result, conversion(argument)),
             "FORMAT_SIMPLE" => (Kind::Format, forward(1), End::Result, Name::None),
             "FORMAT_WITH_SPEC" => (Kind::Format, forward(2), End::Result, Name::None),
             "MATCH_CLASS" => (Kind::Match, forward(3), End::Result, Name::Text("class")),
+            "GET_LEN" => (Kind::Match, forward(1), End::Result, Name::Text("len")),
             "MATCH_KEYS" => (Kind::Match, forward(2), End::Result, Name::Text("keys")),
             _ => return None,
         };
@@ -396,5 +403,15 @@ impl Opcodes {
             "POP_JUMP_IF_FALSE" if bool => Some(false),
             _ => None,
         }
+    }
+}
+
+/// How a value is made text before it is formatted: `f"{value!r}"`.
+const fn conversion(number: u32) -> Name {
+    match number {
+        1 => Name::Text("!s"),
+        2 => Name::Text("!r"),
+        3 => Name::Text("!a"),
+        _ => Name::None,
     }
 }

@@ -10,7 +10,7 @@
 use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 
-use objspace_interp::chain::{self, Action, Outcome, Record, Refused, Then};
+use objspace_interp::chain::{self, Action, Outcome, Record, Refused, Start, Then};
 use objspace_interp::owned::Owned;
 use objspace_interp::suspended::{self, Stage};
 use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyTypeError};
@@ -136,7 +136,41 @@ impl Continuation {
     }
 }
 
-fn frames_of<'py>(state: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
+/// The state of a continuation that has nothing but that: it is of the class itself, without attributes.
+/// `Err`: it has more.
+pub(crate) fn plain_state<'py>(
+    this: &Bound<'py, Continuation>,
+) -> Result<Option<Bound<'py, PyTuple>>, ()> {
+    let py = this.py();
+    let attributes = this.getattr(intern!(py, "__dict__")).map_err(|_| ())?;
+    let attributes = attributes.cast_into_exact::<PyDict>().map_err(|_| ())?;
+    if !this.get_type().is(py.get_type::<Continuation>()) || !attributes.is_empty() {
+        return Err(());
+    }
+    let state = this
+        .borrow()
+        .lock()
+        .as_ref()
+        .map(|state| state.clone_ref(py));
+    Ok(state.map(|state| state.into_bound(py)))
+}
+
+/// The generators that run in a chain, with their globals.
+pub(crate) fn running<'py>(
+    state: &Bound<'py, PyTuple>,
+) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyDict>)>> {
+    let mut running = Vec::new();
+    for frame in frames_of(state)? {
+        let frame = frame.cast_into::<PyTuple>()?;
+        let generator = frame.get_item(2)?;
+        if !generator.is_none() {
+            running.push((generator, globals::unwrap(&frame.get_item(1)?)?));
+        }
+    }
+    Ok(running)
+}
+
+pub(super) fn frames_of<'py>(state: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
     Ok(state.get_item(2)?.cast_into::<PyTuple>()?)
 }
 
@@ -169,23 +203,13 @@ pub(crate) fn capture<'py>(
         .ok_or_else(|| PyRuntimeError::new_err("objspace is not initialised"))?;
     // SAFETY: attached.
     let captured = unsafe { chain::capture(callee.as_ptr()) };
-    let (records, handled) = match captured {
-        Ok(captured) => captured,
-        Err(Refused::Error) => return Err(PyErr::fetch(py)),
-        Err(Refused::Frame { code, line, reason }) => {
-            let code = bind(py, &code);
-            let name: String = code.getattr("co_qualname")?.extract()?;
-            let file: String = code.getattr("co_filename")?.extract()?;
-            return Err(refused(format!(
-                "cannot capture frame {name}() line {line} of {file}: {reason}"
-            )));
-        }
-        Err(_) => {
-            return Err(PyRuntimeError::new_err(
-                "capture() was not called by a function that run() runs",
-            ));
-        }
-    };
+    let (records, handled) = captured.map_err(|why| {
+        not_captured(
+            py,
+            why,
+            "capture() was not called by a function that run() runs",
+        )
+    })?;
     let continuation = match kind {
         Some(kind) => empty(kind)?,
         None => empty(&py.get_type::<Continuation>())?,
@@ -195,13 +219,32 @@ pub(crate) fn capture<'py>(
     Ok(continuation.into_any())
 }
 
-fn bind<'py>(py: Python<'py>, object: &Owned) -> Bound<'py, PyAny> {
+pub(super) fn bind<'py>(py: Python<'py>, object: &Owned) -> Bound<'py, PyAny> {
     // SAFETY: attached; the object is alive.
     unsafe { Bound::from_borrowed_ptr(py, object.as_ptr()) }
 }
 
+/// The error for a chain that cannot be captured; `no_base` if it has no end.
+pub(super) fn not_captured(py: Python<'_>, why: Refused, no_base: &'static str) -> PyErr {
+    let named = |code: Owned, line: i32, reason: String| {
+        let code = bind(py, &code);
+        let name: String = code.getattr("co_qualname")?.extract()?;
+        let file: String = code.getattr("co_filename")?.extract()?;
+        Ok::<_, PyErr>(refused(format!(
+            "cannot capture frame {name}() line {line} of {file}: {reason}"
+        )))
+    };
+    match why {
+        Refused::Error => PyErr::fetch(py),
+        Refused::Frame { code, line, reason } => {
+            named(code, line, reason).unwrap_or_else(|error| error)
+        }
+        _ => PyRuntimeError::new_err(no_base),
+    }
+}
+
 /// The tuple of a chain.
-fn state_of<'py>(
+pub(super) fn state_of<'py>(
     py: Python<'py>,
     records: &[Record],
     handled: Option<&Owned>,
@@ -247,7 +290,7 @@ fn state_of<'py>(
 }
 
 /// The chain of a tuple, checked.
-fn records_of(state: &Bound<'_, PyTuple>) -> PyResult<(Vec<Record>, Option<Owned>)> {
+pub(super) fn records_of(state: &Bound<'_, PyTuple>) -> PyResult<(Vec<Record>, Option<Owned>)> {
     let py = state.py();
     if state.len() != 3 {
         return Err(super::damaged());
@@ -360,9 +403,42 @@ fn run_on<'py>(
     // SAFETY: attached; the records were just checked.
     let outcome = unsafe {
         chain::based(std::ptr::null_mut(), || {
-            chain::resume(&records, handled.as_ref(), first, stack_limit())
+            let start = Start::With(first);
+            chain::resume(&records, handled.as_ref(), start, stack_limit(), false)
         })
     };
+    ended(py, outcome)
+}
+
+/// Builds the frames of a chain in a greenlet that runs nothing else. When they are there `ask` is
+/// called, which switches away; what it returns arrives where they wait.
+pub(super) fn run_on_alone<'py>(
+    state: &Bound<'py, PyTuple>,
+    mut ask: impl FnMut() -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = state.py();
+    let (records, handled) = records_of(state)?;
+    let mut ask = || match ask() {
+        // SAFETY: attached; the reference is given away.
+        Ok(value) => match unsafe { Owned::taking(value.into_ptr()) } {
+            Some(value) => Outcome::Return(value),
+            None => Outcome::Raise,
+        },
+        Err(error) => {
+            error.restore(py);
+            Outcome::Raise
+        }
+    };
+    // SAFETY: attached; the records were just checked.
+    let outcome = unsafe {
+        let start = Start::Asking(&mut ask);
+        chain::resume(&records, handled.as_ref(), start, stack_limit(), true)
+    };
+    ended(py, outcome)
+}
+
+/// What a chain has ended with.
+fn ended(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAny>> {
     match outcome {
         Outcome::Raise => Err(PyErr::fetch(py)),
         Outcome::Return(value) | Outcome::Yield(value) => {
@@ -427,6 +503,10 @@ fn unknown_stack_end() -> usize {
 /// An object of a class of continuations, made without its `__init__`.
 fn empty<'py>(kind: &Bound<'py, PyType>) -> PyResult<Bound<'py, Continuation>> {
     let py = kind.py();
+    if kind.is(py.get_type::<Continuation>()) {
+        let state = Mutex::new(None);
+        return Bound::new(py, Continuation { state });
+    }
     if !kind.is_subclass_of::<Continuation>()? {
         return Err(PyTypeError::new_err(format!(
             "{} is no class of continuations",
@@ -460,27 +540,10 @@ fn reduce_in<'py>(
         .as_ref()
         .map(|state| state.clone_ref(py));
     let state = state.map(|state| state.into_bound(py));
-    let mut pairs: Vec<(Bound<'py, PyDict>, Bound<'py, PyCode>)> = Vec::new();
-    if let Some(state) = &state {
-        for frame in frames_of(state)? {
-            let frame = frame.cast_into::<PyTuple>()?;
-            let generator = frame.get_item(2)?;
-            let globals = globals::unwrap(&frame.get_item(1)?)?;
-            if !generator.is_none() {
-                let Some(within) = within else {
-                    return Err(refused(
-                        "a continuation with running generators can be pickled by objspace.pickling \
-                         only",
-                    ));
-                };
-                within.frames.add(&generator, globals.clone());
-            }
-            let code = frame.get_item(0)?.cast_into::<PyCode>()?;
-            if !pairs.iter().any(|(g, c)| g.is(&globals) && c.is(&code)) {
-                pairs.push((globals, code));
-            }
-        }
-    }
+    let pairs = match &state {
+        Some(state) => used_by(state, within)?,
+        None => Vec::new(),
+    };
     let attributes = this
         .getattr(intern!(py, "__dict__"))?
         .cast_into::<PyDict>()?;
@@ -497,6 +560,36 @@ fn reduce_in<'py>(
         reduction = globals::with_used(reduction, &globals, &code, pass.mode)?;
     }
     Ok(reduction.into_any())
+}
+
+/// Globals, and a code that uses them.
+type Used<'py> = (Bound<'py, PyDict>, Bound<'py, PyCode>);
+
+/// What the frames of a chain use. Their generators are noted in the pass of the pickle.
+pub(super) fn used_by<'py>(
+    state: &Bound<'py, PyTuple>,
+    within: Option<&Pass>,
+) -> PyResult<Vec<Used<'py>>> {
+    let mut pairs: Vec<Used<'py>> = Vec::new();
+    for frame in frames_of(state)? {
+        let frame = frame.cast_into::<PyTuple>()?;
+        let generator = frame.get_item(2)?;
+        let globals = globals::unwrap(&frame.get_item(1)?)?;
+        if !generator.is_none() {
+            // A pass of picklers of others is that of many pickles: nothing can be noted in it.
+            let Some(within) = within.filter(|pass| pass.mode != CodeMode::Plain) else {
+                return Err(refused(
+                    "frames with running generators can be pickled by objspace.pickling only",
+                ));
+            };
+            within.frames.add(&generator, globals.clone());
+        }
+        let code = frame.get_item(0)?.cast_into::<PyCode>()?;
+        if !pairs.iter().any(|(g, c)| g.is(&globals) && c.is(&code)) {
+            pairs.push((globals, code));
+        }
+    }
+    Ok(pairs)
 }
 
 #[pyfunction]

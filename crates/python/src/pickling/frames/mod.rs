@@ -5,6 +5,7 @@
 //! | `null` | what stands for a null pointer among the values of a frame |
 //! | `suspended` | generators, coroutines, asynchronous generators |
 //! | `chain` | `run`, `capture`, `Continuation` |
+//! | `greenlet` | greenlets that have switched away, fresh and dead ones |
 //! | `awaitable` | what these return to be awaited: `asend()`, `athrow()`, `anext()`, `__await__()` |
 //!
 //! What a frame holds, and whether saved values fit a frame, is known by `objspace_interp` alone. Here
@@ -12,8 +13,9 @@
 
 mod awaitable;
 pub(crate) mod chain;
-mod null;
-mod suspended;
+pub(crate) mod greenlet;
+pub(super) mod null;
+pub(super) mod suspended;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -77,6 +79,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     null::register(module)?;
     suspended::register(module)?;
     chain::register(module)?;
+    greenlet::register(module)?;
     awaitable::register(module)
 }
 

@@ -7,7 +7,7 @@ static NULL: PyOnceLock<Py<Null>> = PyOnceLock::new();
 
 /// No value at all: an unbound variable, or what the interpreter itself leaves on its stack.
 #[pyclass(frozen, module = "objspace._pickles")]
-pub(super) struct Null;
+pub(crate) struct Null;
 
 #[pymethods]
 impl Null {
@@ -30,7 +30,7 @@ impl Null {
 }
 
 /// The one object.
-pub(super) fn null(py: Python<'_>) -> PyResult<&Bound<'_, Null>> {
+pub(crate) fn null(py: Python<'_>) -> PyResult<&Bound<'_, Null>> {
     Ok(NULL.get_or_try_init(py, || Py::new(py, Null))?.bind(py))
 }
 

@@ -17,60 +17,120 @@ use crate::pickling::reducer::{Pass, phased, refused};
 const FINISHED: u32 = 4;
 const CLOSED: u32 = 8;
 
+/// What is written of a generator, but for its state.
+pub(crate) struct Head<'py> {
+    pub(crate) tag: u32,
+    pub(crate) code: Bound<'py, PyCode>,
+    /// `None`: it is finished.
+    pub(crate) globals: Option<Bound<'py, PyDict>>,
+    /// The names, where they are not those of the code.
+    pub(crate) names: Option<[Bound<'py, PyAny>; 2]>,
+    /// Whether a state follows: it is at rest.
+    pub(crate) state: bool,
+}
+
+impl<'py> Head<'py> {
+    /// `in_chain`: the globals of one that runs in a chain of the same pickle, and has its state there.
+    pub(crate) fn of(
+        object: &Bound<'py, PyAny>,
+        in_chain: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Self> {
+        let py = object.py();
+        let pointer = object.as_ptr();
+        // SAFETY: attached; an object of one of the three types, by whose kind this was found.
+        let (kind, stage, parts) = unsafe {
+            let kind = Kind::of(pointer).ok_or_else(|| refused("not a generator"))?;
+            (kind, suspended::stage(pointer), suspended::parts(pointer))
+        };
+        if in_chain.is_none() && matches!(stage, Stage::Executing | Stage::Unfinished) {
+            let why = if stage == Stage::Executing {
+                "it is running"
+            } else {
+                "it is still being loaded"
+            };
+            return Err(refused(format!("cannot pickle {}: {why}", object.repr()?)));
+        }
+        // SAFETY: borrowed from `object`, which is alive.
+        let part = |pointer| unsafe { Bound::from_borrowed_ptr(py, pointer) };
+        let mut tag = tag(kind);
+        let state = in_chain.is_none() && stage != Stage::Finished;
+        let globals = if state {
+            Some(part(parts.globals).cast_into::<PyDict>()?)
+        } else {
+            if in_chain.is_none() {
+                tag |= FINISHED | if parts.closed { CLOSED } else { 0 };
+            }
+            in_chain
+        };
+        let names = !parts.names_of_code;
+        Ok(Self {
+            tag,
+            code: part(parts.code).cast_into::<PyCode>()?,
+            globals,
+            names: names.then(|| [part(parts.name), part(parts.qualname)]),
+            state,
+        })
+    }
+}
+
 pub(super) fn reduce<'py>(
     object: &Bound<'py, PyAny>,
     pass: &Pass,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = object.py();
-    let pointer = object.as_ptr();
-    // SAFETY: attached; an object of one of the three types, by whose kind this was found.
-    let (kind, stage, parts) = unsafe {
-        let kind = Kind::of(pointer).ok_or_else(|| refused("not a generator"))?;
-        (kind, suspended::stage(pointer), suspended::parts(pointer))
-    };
     // What runs in a chain of this pickle has its state there.
-    let in_chain = pass.frames.globals(object);
-    if in_chain.is_none() && matches!(stage, Stage::Executing | Stage::Unfinished) {
-        let why = if stage == Stage::Executing {
-            "it is running"
-        } else {
-            "it is still being loaded"
-        };
-        return Err(refused(format!("cannot pickle {}: {why}", object.repr()?)));
-    }
-    let mut tag = tag(kind);
-    // SAFETY: borrowed from `object`, which is alive.
-    let part = |pointer| unsafe { Bound::from_borrowed_ptr(py, pointer) };
-    let code = part(parts.code);
-    let mut args = vec![code.clone()];
-    let globals = if let Some(globals) = &in_chain {
-        args.push(globals::wrap(globals)?.into_any());
-        None
-    } else if stage == Stage::Finished {
-        tag |= FINISHED | if parts.closed { CLOSED } else { 0 };
-        args.push(py.None().into_bound(py));
-        None
-    } else {
-        let globals = part(parts.globals).cast_into::<PyDict>()?;
-        args.push(globals::wrap(&globals)?.into_any());
-        Some(globals)
+    let head = Head::of(object, pass.frames.globals(object))?;
+    let globals = match &head.globals {
+        Some(globals) => globals::wrap(globals)?.into_any(),
+        None => py.None().into_bound(py),
     };
-    if !parts.names_of_code {
-        args.extend([part(parts.name), part(parts.qualname)]);
-    }
-    args.insert(0, tag.into_pyobject(py)?.into_any());
-    let args = PyTuple::new(py, args)?.into_any();
+    let args = [
+        head.tag.into_pyobject(py)?.into_any(),
+        head.code.clone().into_any(),
+        globals,
+    ];
+    let args = PyTuple::new(
+        py,
+        args.into_iter()
+            .chain(head.names.into_iter().flatten())
+            .collect::<Vec<_>>(),
+    )?;
     let make = maker::get(py, "make_suspended")?;
-    let Some(globals) = globals else {
-        return PyTuple::new(py, [make, args]);
+    let (Some(globals), true) = (head.globals, head.state) else {
+        return PyTuple::new(py, [make, args.into_any()]);
     };
-    // SAFETY: attached; the generator is at rest, and nothing has run since that was seen: reducing
+    // SAFETY: attached; the generator was at rest, and nothing has run since that was seen: reducing
     // runs no Python code but `repr` of what is refused.
-    let state =
-        unsafe { Bound::from_owned_ptr_or_err(py, suspended::state(pointer, null(py)?.as_ptr()))? };
-    let reduction = phased(py, make, args, state, "set_suspended")?;
-    let code = code.cast_into::<PyCode>()?;
-    globals::with_used(reduction, &globals, &code, pass.mode)
+    let state = unsafe {
+        let state = suspended::state(object.as_ptr(), null(py)?.as_ptr());
+        Bound::from_owned_ptr_or_err(py, state)?
+    };
+    let reduction = phased(py, make, args.into_any(), state, "set_suspended")?;
+    globals::with_used(reduction, &globals, &head.code, pass.mode)
+}
+
+/// The state of a generator at rest: its numbers, and the values behind them; `None` for no value.
+pub(crate) type State<'py> = ([i64; 2], Vec<Option<Bound<'py, PyAny>>>);
+
+/// The parts of the tuple that is the state of a generator at rest.
+pub(crate) fn state<'py>(object: &Bound<'py, PyAny>) -> Option<State<'py>> {
+    let py = object.py();
+    let pointer = object.as_ptr();
+    // SAFETY: attached; what has a kind has a stage, and is looked at only if it is at rest. What is
+    // borrowed from it is held before anything else happens.
+    unsafe {
+        Kind::of(pointer)?;
+        if suspended::stage(pointer) != Stage::AtRest {
+            return None;
+        }
+        let view = suspended::view(pointer);
+        let values = [view.handled, view.origin];
+        let values = values.iter().chain(view.values);
+        let values = values
+            .map(|&value| Bound::from_borrowed_ptr_or_opt(py, value))
+            .collect();
+        Some(([view.next as i64, view.flags], values))
+    }
 }
 
 fn tag(kind: Kind) -> u32 {

@@ -12,18 +12,25 @@ pub(super) fn reduce<'py>(cell: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTup
     let make = maker::get(py, "make_cell")?;
     let empty = PyTuple::empty(py);
     match cell.getattr(intern!(py, "cell_contents")) {
+        // To pickle, a state of `None` is no state.
+        Ok(contents) if contents.is_none() => {
+            let contents = PyTuple::new(py, [contents])?;
+            PyTuple::new(py, [make, contents.into_any()])
+        }
         Ok(contents) => phased(py, make, empty.into_any(), contents, "set_cell"),
         // It has no value yet, or no more.
         Err(_) => PyTuple::new(py, [make, empty.into_any()]),
     }
 }
 
-/// An empty cell.
+/// A cell that is empty, or has the one argument in it.
 #[pyfunction]
-fn make_cell(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+#[pyo3(signature = (*contents))]
+fn make_cell<'py>(contents: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+    let py = contents.py();
     py.import(intern!(py, "types"))?
         .getattr(intern!(py, "CellType"))?
-        .call0()
+        .call1(contents)
 }
 
 /// Fills a cell.

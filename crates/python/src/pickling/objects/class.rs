@@ -1,7 +1,7 @@
 //! Classes by name where the other side finds the same, by value otherwise.
 //!
-//! By value: the class is made empty, then its attributes are set, so that methods may refer to it. A
-//! class keeps an identifier for life: whoever loads it twice, or loads it in the process that wrote
+//! By value: the class is made empty (`blank_class`), then its attributes are set, so that methods may
+//! refer to it. A class keeps an identifier for life: whoever loads it twice, or loads it in the process that wrote
 //! it, gets one class. Where the program is the same, its class of that name is the same.
 
 use pyo3::intern;
@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
+use super::blank_class;
 use super::function::named;
 use crate::pickling::reducer::{CodeMode, Pass, phased, reduced, refused};
 use crate::pickling::{allow, errors, globals, maker};
@@ -72,19 +73,14 @@ pub(super) fn reduce<'py>(
             members.set_item(name, member.getattr("_value_")?)?;
         }
     }
-    let bases = if class.hasattr("__orig_bases__")? && dict.contains("__orig_bases__")? {
-        class.getattr("__bases__")?
-    } else {
-        part("__bases__")?
-    };
     let none = py.None().into_bound(py);
     let arguments = (
-        identifier(class)?,
+        identifier(class.as_any())?,
         class.get_type(),
         part("__name__")?,
         part("__qualname__")?,
         part("__module__")?,
-        bases,
+        part("__bases__")?,
         slots.clone(),
         if enumeration {
             members.clone().into_any()
@@ -112,7 +108,7 @@ pub(super) fn reduce<'py>(
         Ok(names) => names,
         Err(_) => py.None().into_bound(py),
     };
-    let state = (attributes, abstracts).into_pyobject(py)?;
+    let state = (attributes, abstracts, virtual_subclasses(class)?).into_pyobject(py)?;
     let make = maker::get(py, "make_class")?;
     phased(
         py,
@@ -122,6 +118,23 @@ pub(super) fn reduce<'py>(
         "set_class",
     )
     .map(Some)
+}
+
+/// What was registered with a class of `abc`.
+fn virtual_subclasses<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    if !class.is_instance(&py.import("abc")?.getattr("ABCMeta")?)? {
+        return Ok(PyTuple::empty(py).into_any());
+    }
+    let dump = py.import("_abc")?.call_method1("_get_dump", (class,))?;
+    let mut found = Vec::new();
+    for reference in dump.get_item(0)?.try_iter()? {
+        let registered = reference?.call0()?;
+        if !registered.is_none() {
+            found.push(registered);
+        }
+    }
+    Ok(PyTuple::new(py, found)?.into_any())
 }
 
 fn is_enum(class: &Bound<'_, PyType>) -> PyResult<bool> {
@@ -173,7 +186,7 @@ fn interpreter_type<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyT
         .ok_or_else(|| errors::unpickling(format!("the interpreter has no type {name:?}")))
 }
 
-/// Classes by identifier, and identifiers by class; neither keeps a class alive.
+/// Classes and type parameters by identifier, and the way back; neither keeps them alive.
 struct Known {
     classes: Py<PyAny>,
     identifiers: Py<PyAny>,
@@ -194,16 +207,32 @@ fn known(py: Python<'_>) -> PyResult<&'static Known> {
     })
 }
 
-fn identifier<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
-    let py = class.py();
+/// What identifies this object in pickles for as long as it lives.
+pub(super) fn identifier<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = object.py();
     let known = known(py)?;
-    if let Ok(identifier) = known.identifiers.bind(py).get_item(class) {
+    if let Ok(identifier) = known.identifiers.bind(py).get_item(object) {
         return Ok(identifier);
     }
     let identifier = py.import("uuid")?.call_method0("uuid4")?.getattr("bytes")?;
-    known.identifiers.bind(py).set_item(class, &identifier)?;
-    known.classes.bind(py).set_item(&identifier, class)?;
+    remember(object, &identifier)?;
     Ok(identifier)
+}
+
+/// The object of this process that has the identifier.
+pub(super) fn known_object<'py>(
+    py: Python<'py>,
+    identifier: &Bound<'py, PyBytes>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    Ok(known(py)?.classes.bind(py).get_item(identifier).ok())
+}
+
+/// From now on the identifier is this object's.
+pub(super) fn remember(object: &Bound<'_, PyAny>, identifier: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = object.py();
+    let known = known(py)?;
+    known.classes.bind(py).set_item(identifier, object)?;
+    known.identifiers.bind(py).set_item(object, identifier)
 }
 
 /// The program that has this class in its `__main__`; empty for other classes.
@@ -257,8 +286,7 @@ fn make_class<'py>(
     written_in: &Bound<'py, PyBytes>,
 ) -> PyResult<Bound<'py, PyAny>> {
     allow::code_by_value()?;
-    let known = known(py)?;
-    if let Ok(class) = known.classes.bind(py).get_item(identifier) {
+    if let Some(class) = known_object(py, identifier)? {
         return Ok(class);
     }
     let module_name = module.extract::<String>().unwrap_or_default();
@@ -275,15 +303,15 @@ fn make_class<'py>(
     for (name, value) in members.iter().flatten() {
         namespace.set_item(name, value)?;
     }
-    let class = meta.call1((name, bases, namespace)).map_err(|error| {
+    let class = blank_class::make(metaclass, name, bases, &namespace).map_err(|error| {
         errors::unpickling(format!(
             "class {qualname} cannot be made again: {}",
             error.value(py)
         ))
     })?;
-    known.classes.bind(py).set_item(identifier, &class)?;
-    known.identifiers.bind(py).set_item(&class, identifier)?;
-    known.unfinished.bind(py).call_method1("add", (&class,))?;
+    remember(&class, identifier)?;
+    let unfinished = known(py)?.unfinished.bind(py);
+    unfinished.call_method1("add", (&class,))?;
     Ok(class)
 }
 
@@ -291,14 +319,14 @@ fn make_class<'py>(
 #[pyfunction]
 fn set_class<'py>(
     class: &Bound<'py, PyType>,
-    state: (Bound<'py, PyDict>, Bound<'py, PyAny>),
+    state: (Bound<'py, PyDict>, Bound<'py, PyAny>, Bound<'py, PyTuple>),
 ) -> PyResult<()> {
     let py = class.py();
     let unfinished = known(py)?.unfinished.bind(py);
     if !unfinished.contains(class)? {
         return Ok(());
     }
-    let (attributes, abstracts) = state;
+    let (attributes, abstracts, registered) = state;
     let set = py
         .import(intern!(py, "builtins"))?
         .getattr(intern!(py, "type"))?
@@ -308,7 +336,6 @@ fn set_class<'py>(
         let text: String = name
             .extract()
             .map_err(|_| refused("a class has an attribute without a name"))?;
-        // `__init_subclass__` and `__classcell__` have done their work.
         if text == "__slots__" && names.contains(&name)? {
             continue;
         }
@@ -316,6 +343,10 @@ fn set_class<'py>(
     }
     if !abstracts.is_none() {
         class.setattr("__abstractmethods__", abstracts)?;
+    }
+    for subclass in registered {
+        let abc = py.import(intern!(py, "abc"))?.getattr("ABCMeta")?;
+        abc.call_method1(intern!(py, "register"), (class, subclass))?;
     }
     unfinished.call_method1("discard", (class,))?;
     Ok(())

@@ -14,7 +14,6 @@ const STEPS: [&str; 5] = ["", "__func__", "fget", "fset", "fdel"];
 
 /// Whether the other side finds this object by its module and qualified name: the step after it.
 pub(super) fn named(object: &Bound<'_, PyAny>, mode: CodeMode) -> PyResult<Option<&'static str>> {
-    let py = object.py();
     let text = |name: &str| {
         object
             .getattr(name)
@@ -23,17 +22,28 @@ pub(super) fn named(object: &Bound<'_, PyAny>, mode: CodeMode) -> PyResult<Optio
     let (Ok(module), Ok(qualname)) = (text("__module__"), text("__qualname__")) else {
         return Ok(None);
     };
+    named_as(object, &module, &qualname, mode)
+}
+
+/// The same of an object with that module and name.
+pub(crate) fn named_as(
+    object: &Bound<'_, PyAny>,
+    module: &str,
+    qualname: &str,
+    mode: CodeMode,
+) -> PyResult<Option<&'static str>> {
+    let py = object.py();
     if qualname.contains('<') {
         return Ok(None);
     }
-    let main = matches!(&*module, "__main__" | "__mp_main__");
+    let main = matches!(module, "__main__" | "__mp_main__");
     if main && matches!(mode, CodeMode::Auto | CodeMode::Value) {
         return Ok(None);
     }
     let modules = py
         .import(intern!(py, "sys"))?
         .getattr(intern!(py, "modules"))?;
-    let Ok(found) = modules.get_item(&module) else {
+    let Ok(found) = modules.get_item(module) else {
         return Ok(None);
     };
     let has_spec = found
@@ -47,7 +57,7 @@ pub(super) fn named(object: &Bound<'_, PyAny>, mode: CodeMode) -> PyResult<Optio
     if by_value && !main {
         return Ok(None);
     }
-    let Some(found) = walk(&found, &qualname) else {
+    let Some(found) = walk(&found, qualname) else {
         return Ok(None);
     };
     for step in STEPS {

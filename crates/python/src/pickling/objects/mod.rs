@@ -4,16 +4,23 @@
 //! | --- | --- |
 //! | `function` | functions, bound methods, `functools` wrappers |
 //! | `class` | classes that cannot be imported |
+//! | `blank_class` | the empty classes that these are made from |
+//! | `pairwise` | `itertools.pairwise` and `batched` |
+//! | `parameter` | type variables, `NewType`, type aliases |
+//! | `weak` | weak references |
+//! | `regex` | matches of regular expressions |
 //! | `cell` | cells |
 //! | `module` | modules by name |
 //! | `descriptor` | `property`, `classmethod`, `staticmethod`, `mappingproxy` |
 //! | `view` | dict views, iterators over dicts and sets |
+//! | `itertools` | iterators of `itertools`, without the warning of 3.12 and later |
 //! | `exception` | exceptions with traceback, cause and context |
 //! | `traceback` | tracebacks and frames |
 //! | `context` | context variables and contexts |
 //! | `file` | regular files, where the user asks for it |
 //! | `python/objspace/_tasks.py` | tasks and futures of `asyncio` |
 
+mod blank_class;
 mod cell;
 mod class;
 mod context;
@@ -21,9 +28,14 @@ mod descriptor;
 mod exception;
 pub(crate) mod file;
 pub(crate) mod function;
+mod itertools;
 mod module;
+mod pairwise;
+mod parameter;
+mod regex;
 mod traceback;
 mod view;
+mod weak;
 
 use std::collections::HashMap;
 
@@ -54,10 +66,14 @@ pub(crate) enum Kind {
     Frames(frames::Kind),
     Function,
     Globals,
+    Itertools,
     LruCache,
+    KeyedReference,
     MappingProxy,
+    Match,
     Module,
     OrderedDictView(view::Over),
+    Pairwise,
     Property,
     Sentinel,
     SetIterator,
@@ -65,6 +81,10 @@ pub(crate) enum Kind {
     /// A task or future of `asyncio`.
     Task,
     Traceback,
+    /// A type variable, or another name that `typing` makes.
+    TypeParameter,
+    WeakMethod,
+    WeakReference,
     /// Refused, with the reason.
     Never(&'static str),
 }
@@ -116,6 +136,28 @@ pub(crate) fn kinds(py: Python<'_>) -> PyResult<&'static Kinds> {
             pattern.getattr("search")?.get_type().into_any(),
             Kind::BuiltinMethod,
         )?;
+        add(py.import("re")?.getattr("Match")?, Kind::Match)?;
+        add(
+            pattern.call_method1("scanner", ("",))?.get_type().into_any(),
+            Kind::Never(
+                "where a search stands is kept in C; a list of the matches can be pickled \
+                 (list(re.finditer(...)))",
+            ),
+        )?;
+        let weakref = py.import("weakref")?;
+        for (name, kind) in [
+            ("ref", Kind::WeakReference),
+            ("KeyedRef", Kind::KeyedReference),
+            ("WeakMethod", Kind::WeakMethod),
+        ] {
+            add(weakref.getattr(name)?, kind)?;
+        }
+        for class in pairwise::types(py)? {
+            add(class, Kind::Pairwise)?;
+        }
+        for class in parameter::types(py)? {
+            add(class, Kind::TypeParameter)?;
+        }
         let builtins = py.import("builtins")?;
         for (name, kind) in [
             ("classmethod", Kind::ClassMethod),
@@ -177,6 +219,9 @@ pub(crate) fn kinds(py: Python<'_>) -> PyResult<&'static Kinds> {
         for class in tasks.try_iter()? {
             add(class?, Kind::Task)?;
         }
+        for class in itertools::types(py)? {
+            add(class.into_any(), Kind::Itertools)?;
+        }
         for (class, kind) in view::types(py)? {
             add(class.into_any(), kind)?;
         }
@@ -213,9 +258,13 @@ pub(crate) fn reduce<'py>(
         Kind::Frames(kind) => frames::reduce(object, kind, pass).map(Some),
         Kind::Function => function::reduce(object, pass),
         Kind::Globals => globals::reduce(object.cast::<Globals>()?, pass.mode).map(Some),
+        Kind::Itertools => itertools::reduce(object).map(Some),
         Kind::LruCache => function::lru_cache(object, pass),
         Kind::MappingProxy => descriptor::mapping_proxy(object).map(Some),
+        Kind::KeyedReference => weak::keyed(object).map(Some),
+        Kind::Match => regex::reduce(object).map(Some),
         Kind::Module => module::reduce(object).map(Some),
+        Kind::Pairwise => pairwise::reduce(object).map(Some),
         Kind::Property => descriptor::property(object).map(Some),
         Kind::Sentinel => descriptor::sentinel(object).map(Some),
         Kind::SetIterator => view::set_iterator(object).map(Some),
@@ -226,6 +275,9 @@ pub(crate) fn reduce<'py>(
             Ok(Some(reduced.cast_into::<PyTuple>()?))
         }
         Kind::Traceback => traceback::reduce(object, pass).map(Some),
+        Kind::TypeParameter => parameter::reduce(object, pass),
+        Kind::WeakMethod => weak::method(object).map(Some),
+        Kind::WeakReference => weak::reference(object).map(Some),
         // Picklers that others have made may know better.
         Kind::Never(_) if pass.mode == CodeMode::Plain => Ok(None),
         Kind::Never(reason) => Err(refused(format!(
@@ -246,6 +298,12 @@ fn by_flags<'py>(
     }
     if object.is_instance_of::<frames::chain::Continuation>() {
         return frames::reduce(object, frames::Kind::Continuation, pass).map(Some);
+    }
+    if let Some(base) = frames::greenlet::class_of(class)? {
+        if !class.is(&base) && overrides_reduce(class, &base)? {
+            return Ok(None);
+        }
+        return frames::greenlet::reduce(object, pass).map(Some);
     }
     // SAFETY: both are live; a subclass of the class of exceptions is asked for, no code runs.
     let exception = unsafe {
@@ -298,7 +356,12 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     exception::register(module)?;
     file::register(module)?;
     function::register(module)?;
+    itertools::register(module)?;
     module::register(module)?;
+    pairwise::register(module)?;
+    parameter::register(module)?;
+    regex::register(module)?;
     traceback::register(module)?;
-    view::register(module)
+    view::register(module)?;
+    weak::register(module)
 }
