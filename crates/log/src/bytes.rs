@@ -7,25 +7,88 @@ pub(crate) struct Malformed;
 /// Appends a number, seven bits a byte, the lowest first.
 #[inline]
 pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
-    // Nearly all numbers are short; how short is hard to foresee, so nothing depends on it.
-    if number < 1 << 28 {
-        let spread = number & 0x7f
-            | (number & 0x7f << 7) << 1
-            | (number & 0x7f << 14) << 2
-            | (number & 0x7f << 21) << 3;
-        let length = (number >= 1 << 7) as usize
-            + (number >= 1 << 14) as usize
-            + (number >= 1 << 21) as usize;
-        let more = 0x0080_8080_u32 & !(u32::MAX << (8 * length));
-        out.extend_from_slice(&(spread as u32 | more).to_le_bytes());
-        out.truncate(out.len() - 3 + length);
-        return;
-    }
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
     }
     out.push(number as u8);
+}
+
+/// Bytes that are appended to a few at a time: more than counts is written, and then written over.
+#[derive(Default)]
+pub(crate) struct Appended {
+    /// What is behind `length` is room.
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+impl Appended {
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    /// What was appended, to be given back by [`reuse`](Self::reuse).
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.truncate(self.length);
+        self.length = 0;
+        bytes
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn reuse(&mut self, bytes: Vec<u8>) {
+        self.bytes = bytes;
+        let capacity = self.bytes.capacity();
+        self.bytes.resize(capacity, 0);
+        self.length = 0;
+    }
+
+    #[inline]
+    fn write<const N: usize>(&mut self, bytes: [u8; N], count: usize) {
+        if self.bytes.len() - self.length < N {
+            self.grow();
+        }
+        self.bytes[self.length..self.length + N].copy_from_slice(&bytes);
+        self.length += count;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.bytes.resize(2 * self.bytes.len() + 64, 0);
+    }
+
+    #[inline]
+    pub(crate) fn byte(&mut self, byte: u8) {
+        self.write([byte], 1);
+    }
+
+    #[inline]
+    pub(crate) fn eight(&mut self, bytes: [u8; 8]) {
+        self.write(bytes, 8);
+    }
+
+    /// As [`put`].
+    #[inline]
+    pub(crate) fn number(&mut self, mut number: u64) {
+        // Nearly all numbers are short; how short is hard to foresee, so nothing depends on it.
+        if number < 1 << 28 {
+            let spread = number & 0x7f
+                | (number & 0x7f << 7) << 1
+                | (number & 0x7f << 14) << 2
+                | (number & 0x7f << 21) << 3;
+            let length = usize::from(number >= 1 << 7)
+                + usize::from(number >= 1 << 14)
+                + usize::from(number >= 1 << 21);
+            let more = 0x0080_8080_u32 & !(u32::MAX << (8 * length));
+            self.write((spread as u32 | more).to_le_bytes(), length + 1);
+            return;
+        }
+        while number >= 0x80 {
+            self.byte(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.byte(number as u8);
+    }
 }
 
 /// A signed number as an unsigned one that is small if it is near zero.
@@ -112,5 +175,27 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn string(&mut self) -> Result<String, Malformed> {
         Ok(String::from_utf8_lossy(self.bytes()?).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Appended, put};
+
+    #[test]
+    fn numbers_are_appended_as_one_by_one() {
+        let mut expected = Vec::new();
+        let mut appended = Appended::default();
+        for shift in 0..64 {
+            for number in [1_u64 << shift, (1 << shift) - 1, u64::MAX >> shift] {
+                put(&mut expected, number);
+                appended.number(number);
+            }
+        }
+        appended.byte(7);
+        appended.eight(*b"12345678");
+        expected.push(7);
+        expected.extend(b"12345678");
+        assert_eq!(appended.take(), expected);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::Error;
 use crate::block::{self, HEADER, Header, SECTIONS, Section, Status, row};
-use crate::bytes::{put, put_bytes, zigzag};
+use crate::bytes::{Appended, put, put_bytes, zigzag};
 use crate::raw::{self, Words};
 
 /// A block, ready to be appended.
@@ -74,6 +74,8 @@ pub(crate) struct Encoder {
     /// Whether to fill those two.
     pub(crate) keep: bool,
     last_site: u32,
+    /// Its rows; they become a section at the end.
+    rows: Appended,
     sections: [Vec<u8>; SECTIONS],
     object_last: u64,
     object_first: u64,
@@ -103,6 +105,7 @@ impl Encoder {
             deaths: Vec::new(),
             keep,
             last_site: 0,
+            rows: Appended::default(),
             sections: Default::default(),
             object_last: 0,
             object_first: 0,
@@ -140,7 +143,10 @@ impl Encoder {
             first_object: self.object_first,
             last_object: self.object_last,
         };
+        self.sections[Section::Rows as usize] = self.rows.take();
         let bytes = block::assemble(&header, &self.sections)?;
+        self.rows
+            .reuse(std::mem::take(&mut self.sections[Section::Rows as usize]));
         Ok(Encoded {
             bytes,
             first_operation,
@@ -153,6 +159,7 @@ impl Encoder {
         for section in &mut self.sections {
             section.clear();
         }
+        self.rows.clear();
         self.block += 1;
         self.block_start = self.operations;
         self.mentioned.serials.clear();
@@ -202,7 +209,7 @@ impl Encoder {
                     Some(operation) => self.operation_row(row::ENDED + status as u8, operation)?,
                     None => {
                         self.running.open.pop()?;
-                        self.rows().push(row::END | (status as u8) << 4);
+                        self.rows.byte(row::END | (status as u8) << 4);
                     }
                 }
                 self.put_values(value)?;
@@ -212,8 +219,7 @@ impl Encoder {
                 self.flush(pending)?;
                 let serial = head >> 8;
                 self.mentioned.add(serial);
-                self.rows().push(row::DEATH);
-                put(self.rows(), serial);
+                self.row(row::DEATH, serial);
                 if self.keep {
                     self.deaths.push(serial);
                 }
@@ -225,23 +231,20 @@ impl Encoder {
                 self.threads.insert(self.thread, left);
                 self.running = self.threads.remove(&thread).unwrap_or_default();
                 self.thread = thread;
-                self.rows().push(row::THREAD);
-                put(self.rows(), thread.into());
+                self.row(row::THREAD, thread.into());
             }
             raw::TASK => {
                 self.flush(pending)?;
                 let task = head >> 8;
                 self.running.task = task;
-                self.rows().push(row::TASK);
-                put(self.rows(), task);
+                self.row(row::TASK, task);
             }
             raw::TIME => {
                 self.flush(pending)?;
                 let time = (head >> 8).max(self.time);
                 let delta = time - self.time;
                 self.time = time;
-                self.rows().push(row::TIME);
-                put(self.rows(), delta);
+                self.row(row::TIME, delta);
             }
             raw::TABLE => {
                 let length = (head >> 32) as usize;
@@ -279,8 +282,10 @@ impl Encoder {
         Some(())
     }
 
-    fn rows(&mut self) -> &mut Vec<u8> {
-        &mut self.sections[Section::Rows as usize]
+    /// A row that is a number.
+    fn row(&mut self, kind: u8, number: u64) {
+        self.rows.byte(kind);
+        self.rows.number(number);
     }
 
     /// Writes the row of an operation that did not end at once.
@@ -304,28 +309,26 @@ impl Encoder {
         self.mention_site(site);
         let difference = zigzag(i64::from(site) - i64::from(self.last_site));
         self.last_site = site;
-        let out = self.rows();
         if count < 15 {
-            out.push(kind | (count as u8) << 4);
+            self.rows.byte(kind | (count as u8) << 4);
         } else {
-            out.push(kind | 15 << 4);
-            put(out, count as u64 - 15);
+            self.rows.byte(kind | 15 << 4);
+            self.rows.number(count as u64 - 15);
         }
-        put(out, difference);
+        self.rows.number(difference);
         self.put_values(operands)
     }
 
     /// Appends values to the rows. `None`: these words are none.
     #[inline]
     fn put_values(&mut self, words: &[u64]) -> Option<()> {
-        let out = &mut self.sections[Section::Rows as usize];
         let mut words = words.iter();
         while let Some(&word) = words.next() {
             let (number, serial, float) = raw::logged(word)?;
             self.mentioned.add(serial);
-            put(out, number);
+            self.rows.number(number);
             if float {
-                out.extend_from_slice(&words.next()?.to_le_bytes());
+                self.rows.eight(words.next()?.to_le_bytes());
             }
         }
         Some(())
