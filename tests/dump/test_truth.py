@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import operator
 
@@ -81,8 +82,43 @@ class Told:
     def __enter__(self):
         return self.note("enter", self, result=self)
 
-    def __exit__(self, *args):
+    def __exit__(self, kind, error, traceback):
+        return self.note("exit", *[error] * (error is not None), result=True)
+
+    def __await__(self):
+        self.note("await", self)
+        yield
+        return self.note("awaited", result=7)
+
+    def __aiter__(self):
+        self.steps = 2
+        return self.note("iter async", self, result=self)
+
+    def __anext__(self):
+        return self.note("next async", self, result=Later(self))
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *args):
         return True
+
+    def __repr__(self):
+        return self.note("format !r", self, result="shown")
+
+
+class Later:
+    """What `__anext__` gives: nothing of it is noted."""
+
+    def __init__(self, of):
+        self.of = of
+
+    def __await__(self):
+        self.of.__dict__["steps"] -= 1
+        if self.of.__dict__["steps"] < 0:
+            raise StopAsyncIteration
+        yield
+        return self.of.__dict__["steps"]
 
 
 def binary(name, symbol, kind):
@@ -97,6 +133,8 @@ SYMBOLS |= {"mod": "%", "pow": "**", "lshift": "<<", "rshift": ">>", "and": "&",
 for name, symbol in SYMBOLS.items():
     binary(f"__{name}__", symbol, "binary")
     binary(f"__i{name}__", symbol + "=", "inplace")
+for name, symbol in {"neg": "-", "pos": "+", "invert": "~"}.items():
+    setattr(Told, f"__{name}__", lambda self, s=symbol: self.note(f"unary {s}", self, result=s))
 for name, symbol in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "ne": "!="}.items():
     binary(f"__{name}__", symbol, "compare")
 
@@ -107,6 +145,10 @@ def tag(value):
         return value.__dict__["tag"]
     if isinstance(value, KeyError):
         return f"raised ({value.args[0]},)"
+    if isinstance(value, slice):
+        return ("slice", tag(value.start), tag(value.stop))
+    if callable(value):
+        return value.__qualname__
     return value
 
 
@@ -149,70 +191,194 @@ STATEMENTS = [
 ]
 STATEMENTS += [f"x = a {symbol} {{n}}" for symbol in SYMBOLS.values()]
 STATEMENTS += [f"x = a {symbol} b" for symbol in ("+", "-", "<", "!=", ">=")]
+STATEMENTS += [
+    "x = a[1:{n}]",
+    "x = a[:b]",
+    "a[{n}:2] = c",
+    "del a[{n}:]",
+    "x = -a, +b, ~c",
+    "x = a(*[{n}, b])",
+    "x = a(*[1], k={n}, **{{'l': c}})",
+    "x = a(*[1, 2, 3], **{{}})",
+    "p, *q = a",
+    "*p, = a",
+    "x = f'{{a!r}}{{b[{n}]}}'",
+    "x = a.field if b else c.field",
+    "(x := a[{n}]) and b",
+    "del a.field, b[{n}], c.missing",
+    "a.field += {n}",
+    "a[{n}] += 2",
+    "a **= {n}",
+    "a[b] @= {n}",
+    "x = a < b < c[{n}]",
+    "x = a < b >= {n}",
+    "x = {{y: a[y] for y in b}}",
+    "x = {{a[y] for y in b if c}}",
+    "x = [a[y] for y in b if y != {n}]",
+    "x = [y for z in a for y in b]",
+    "x = [[a[z] for z in b] for y in c]",
+    "x = list(a[y] for y in b)",
+    "x = next(a[y] for y in b)",
+    "def g(): yield a[{n}]\n    x = list(g())",
+    "def g():\n        try: yield a[1]\n        finally: b[{n}]\n    i = g(); next(i); i.close()",
+    "def g():\n        try: yield a[1]\n        except KeyError: b[{n}]; raise"
+    "\n    i = g(); next(i); i.throw(KeyError(8))",
+    "def g(): return (yield from a)\n    x = [c + y for y in g()]",
+    "def g():\n        nonlocal a\n        a = b; a[{n}]\n    g()",
+    "def g():\n        global kept\n        kept = a; kept[{n}]; del kept\n    g()",
+    "@a\n    def g(): pass",
+    "@a.field\n    @b\n    def g(): pass",
+    "class g:\n        x = a[{n}]; y = b.field\n        def z(self): pass",
+    "class g:\n        def m(self): return a[{n}]\n    g().m()",
+    "x = (lambda y: a[y])({n})",
+    "with a as x, b: x[{n}]",
+    "with a:\n        b.missing",
+    "with a:\n        raise KeyError(5)",
+    "with a:\n        try: b[{n}]\n        finally: c[3]",
+    "try: a[3]\n    finally: b[{n}]",
+    "try: a[3]\n    except KeyError as error: b[3]",
+    "try: a.missing\n    except KeyError as error: raise KeyError({n}) from error",
+    "try: a[{n}]\n    except KeyError: pass\n    else: b[1]\n    finally: c.field",
+    "assert a, b[{n}]\n    x = c",
+    "for x in a:\n        if b: continue\n        a[x]",
+    "for x in a:\n        b[{n}]; break\n    else: c[1]",
+    "while a[{n}]: break",
+    "match a[{n}]:\n        case 0 | 3: b[1]\n        case 1: b[2]\n        case x if c: b[x]",
+    "match [a, {n}]:\n        case [x, 1]: x[1]\n        case [x, *y]: x[2]",
+    "match {{'k': a}}:\n        case {{'k': x, **y}}: x[{n}]",
+    "match a:\n        case int(): b[1]\n        case Told(): b[2]",
+]
+ASYNC = [
+    "x = await a",
+    "x = [await y for y in (a, b)]",
+    "async with a as x: x[{n}]",
+    "async with a: b[3]",
+    "async for x in a: b[x]",
+    "async for x in a:\n        if x: break",
+    "x = [b[y] async for y in a]",
+    "async def g():\n        yield a[{n}]; yield b[1]\n    async for x in g(): c[x]",
+    "x = await a + (await b)",
+]
 STATEMENTS += ["a += {n}", "a -= b", "x = a < b + c", "x = a < {n} != 2"]
 
 
-def generated(numbered):
-    lines = ["def program(a, b, c):"]
+def generated(numbered, keyword=""):
+    lines = [f"{keyword}def program(a, b, c):"]
     for template, n in numbered:
-        statement = template.format(n=n)
-        lines += ["    try:", f"        {statement}".replace("\n        ", "\n            ")]
+        first, *rest = template.format(n=n).split("\n")
+        lines += ["    try:", f"        {first}", *(f"        {line[4:]}" for line in rest)]
         lines += ["    except (KeyError, AttributeError) as error:", "        del error"]
     return "\n".join([*lines, "    return a"]) + "\n"
 
 
-def reached(log, tags):
+#: Operations that reach their first operand.
+REACHING = {
+    *("getattr", "setattr", "delattr", "getitem", "setitem", "delitem", "contains", "truth"),
+    *("call", "call_ex", "iter", "next", "unpack", "format", "enter", "exit", "unary", "binary"),
+    *("inplace", "compare", "await", "send"),
+}
+NAMED = {"getattr", "setattr", "delattr", "binary", "inplace", "compare", "unary"}
+
+
+class Account:
     """What the log says reached the objects of the reference, in their words."""
-    found = []
-    for each in log.find():
-        receiver = each.operands[0] if each.operands else None
-        if each.operation == "unpack":
-            continue
-        if not isinstance(receiver, objspace.dump.Ref):
-            continue
-        if not log.object(receiver.serial).type_name.endswith(".Told"):
-            continue
+
+    def __init__(self, log):
+        self.log = log
+        self.tags: dict = {}
+        self.slices: dict = {}
+        self.rows = [row for each in log.find() if (row := self.row(each)) is not None]
+
+    def type_of(self, value):
+        if not isinstance(value, objspace.dump.Ref):
+            return ""
+        return self.log.object(value.serial).type_name.rpartition(".")[2]
+
+    def written(self, value):
+        if not isinstance(value, objspace.dump.Ref):
+            return value
+        thing = self.log.object(value.serial)
+        match self.type_of(value):
+            case "Told":
+                return self.tags.setdefault(value.serial, f"?{value.serial}")
+            case "KeyError":
+                return f"raised {thing.text}"
+            case "slice":
+                return self.slices.get(value.serial, "slice")
+        return thing.value if thing.value is not None else thing.text
+
+    def row(self, each):
+        """(operation, operands, result, whether operands are known) if it reaches one of them."""
+        operands = [self.written(value) for value in each.operands]
+        if each.operation == "build" and each.name == "slice":
+            self.slices[each.value.serial] = ("slice", *operands)
+        if each.operation not in REACHING or not operands:
+            return None
+        result = "exhausted" if each.status == "exhausted" else self.written(each.value)
+        kind = self.type_of(each.operands[0])
+        if kind == "method" and operands[0] == "Told.__exit__":
+            return ("exit", [value for value in operands[1:] if value is not None], result, True)
+        if kind != "Told" or (each.operation, each.name) == ("enter", "async"):
+            return None
         words = each.operation
-        if each.operation in ("getattr", "setattr", "delattr", "binary", "inplace", "compare"):
+        if words in NAMED or each.name in ("async", "!r"):
             words += " " + each.name
-        if each.name == "__exit__":
-            continue
-
-        def written(value):
-            if not isinstance(value, objspace.dump.Ref):
-                return value
-            thing = log.object(value.serial)
-            if thing.type_name.endswith(".Told"):
-                return tags.setdefault(value.serial, f"?{value.serial}")
-            if thing.type_name == "builtins.KeyError":
-                return "raised " + thing.text
-            return thing.value if thing.value is not None else thing.text
-
-        result = each.value
-        if each.status == "exhausted":
-            result = "exhausted"
-        found.append((words, [written(each) for each in each.operands], written(result)))
-    return found
+        if each.name == "slice":
+            operands[1:3] = [("slice", *operands[1:3])]
+        if each.name.startswith("not") and words in ("contains", "truth") and result is not None:
+            # The object was asked the opposite.
+            result = operator.not_(result)
+        if words == "call_ex":
+            return ("call", operands[:1], result, False)
+        return (words, operands, result, True)
 
 
-def same(found, notes):
+def compare(account, notes):
     """Whether two accounts agree, up to the names of objects (consistently renamed)."""
     names: dict = {}
-    assert len(found) == len(notes), (found, notes)
-    for ours, theirs in zip(found, notes, strict=True):
-        assert ours[0] == theirs[0], (ours, theirs)
-        if ours[0] == "truth" and ours[2] is None:
-            # Both ways lead to the same place.
-            ours, theirs = (*ours[:2], 0), (*theirs[:2], 0)
-        flat = [*ours[1], ours[2]], [*theirs[1], theirs[2]]
-        assert len(flat[0]) == len(flat[1]), (ours, theirs)
-        for mine, other in zip(*flat, strict=True):
-            if isinstance(mine, str) and mine.startswith("?"):
-                assert names.setdefault(mine, other) == other, (ours, theirs)
-                assert isinstance(other, str)
-                assert other.startswith("t"), (ours, theirs)
-            else:
-                assert mine == other, (ours, theirs)
+    notes = [note for note in notes if note[0] != "awaited"]
+
+    def is_same(mine, other):
+        if isinstance(mine, tuple) and isinstance(other, tuple):
+            return len(mine) == len(other) and all(map(is_same, mine, other))
+        if mine == "slice" and isinstance(other, tuple):
+            # Made in C; its bounds are among the operands.
+            return True
+        if isinstance(mine, str) and mine.startswith("?"):
+            is_object = isinstance(other, str) and other.startswith("t")
+            return is_object and names.setdefault(mine, other) == other
+        return mine == other and type(mine) is type(other)
+
+    position = 0
+    for words, operands, result, are_known in account:
+        assert position < len(notes), f"{words} {operands} happened only in the log"
+        operation, theirs, outcome = notes[position]
+        position += 1
+        about = f"log: {words} {operands} {result}; object: {operation} {theirs} {outcome}"
+        if words == "unpack":
+            # Done in C: `iter`, and `next` until there is none; what is behind a star is a list of
+            # the iterator, which is asked for its iterator again.
+            assert operation == "iter", about
+            assert is_same(operands[0], theirs[0]), about
+            while notes[position - 1][2] != "exhausted":
+                assert notes[position][0] in ("iter", "next"), about
+                assert notes[position][1] == theirs, about
+                position += 1
+            continue
+        if words == "send":
+            # `yield from` of an iterator that cannot be sent to.
+            words, operands = "next", operands[:1]
+            result = "exhausted" if result is None else result
+        assert words == operation, about
+        if are_known:
+            assert len(operands) == len(theirs), about
+        for mine, other in zip(operands, theirs, strict=are_known):
+            assert is_same(mine, other), about
+        if words in ("await", "next async") or (words == "truth" and result is None):
+            # An iterator of the reference; a test both of whose ways lead to the same place.
+            continue
+        assert is_same(result, outcome), about
+    assert position == len(notes), f"only the objects know of {notes[position:]}"
     assert len(set(names.values())) == len(names)
 
 
@@ -231,80 +397,42 @@ def test_every_statement_agrees(tmp_path, template):
     check(tmp_path, [(template, n) for n in (0, 1, 3)])
 
 
-def check(tmp_path, numbered):
-    source = generated(numbered)
-    names: dict = {}
-    exec(compile(source, "<program>", "exec"), names)
+@pytest.mark.parametrize("template", ASYNC)
+def test_every_asynchronous_statement_agrees(tmp_path, template):
+    check(tmp_path, [(template, n) for n in (0, 1, 3)], "async ")
+
+
+def run_to_its_end(coroutine):
+    """An event loop without events."""
+    with contextlib.suppress(StopIteration):
+        while True:
+            coroutine.send(None)
+
+
+def check(tmp_path, numbered, keyword=""):
+    source = generated(numbered, keyword)
+    names: dict = {"Told": Told}
+    exec(compile_source(source), names)
     a, b, c = Told(), Told(), Told()
     Told.notes.clear()
-    objspace.dump.start(tmp_path / "log", functions=["program"])
+    objspace.dump.start(tmp_path / "log", files=["<program>"])
     try:
-        names["program"](a, b, c)
+        done = names["program"](a, b, c)
+        if keyword:
+            run_to_its_end(done)
     finally:
         objspace.dump.stop()
     log = objspace.dump.Log(tmp_path / "log")
-    found, notes = reached(log, {}), list(Told.notes)
+    account, notes = Account(log).rows, list(Told.notes)
     try:
-        same(*adjusted(log, found, notes))
+        compare(account, notes)
     except AssertionError as error:
-        raise AssertionError(f"{error}\n{source}\n{found}\n{notes}") from None
+        raise AssertionError(f"{error}\n{source}\n{account}\n{notes}") from None
     assert not [each for each in log.find() if each.status in (None, "lost")]
 
 
-def adjusted(log, found, notes):
-    """`not in` and `not` give the opposite of what the object answered; `p, q = a` iterates in C."""
-    results = []
-    operations = [
-        each
-        for each in log.find()
-        if each.operation in ("contains", "truth") and each.name.startswith("not")
-    ]
-    opposite = {each.number for each in operations}
-    numbers = [
-        each.number
-        for each in log.find()
-        if each.operands
-        and isinstance(each.operands[0], objspace.dump.Ref)
-        and log.object(each.operands[0].serial).type_name.endswith(".Told")
-        and each.operation != "unpack"
-        and each.name != "__exit__"
-    ]
-    for number, (words, operands, result) in zip(numbers, found, strict=True):
-        results.append(
-            (
-                words,
-                operands,
-                operator.not_(result) if number in opposite and result is not None else result,
-            )
-        )
-    return results, without_unpacking(log, notes)
-
-
-def without_unpacking(log, kept):
-    """The notes without what unpacking does by itself, in C, which is not in the log."""
-    order = [
-        each.operation
-        for each in log.find()
-        if each.operands
-        and isinstance(each.operands[0], objspace.dump.Ref)
-        and log.object(each.operands[0].serial).type_name.endswith(".Told")
-        and each.name != "__exit__"
-    ]
-    result = []
-    position = 0
-    for operation in order:
-        if operation == "unpack":
-            # One `iter`, and three `next` of which the last finds nothing.
-            assert kept[position][0] == "iter"
-            position += 1
-            while position < len(kept) and kept[position][0] == "next":
-                position += 1
-                if kept[position - 1][2] == "exhausted":
-                    break
-        else:
-            result.append(kept[position])
-            position += 1
-    return result
+def compile_source(source):
+    return compile(source, "<program>", "exec")
 
 
 def test_names_values_and_results_by_hand(record):

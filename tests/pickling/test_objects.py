@@ -438,6 +438,7 @@ ITERATORS = {
     "filterfalse": lambda: itertools.filterfalse(None, [0, 1, 0, 0, 0]),
     "groupby": lambda: (k for k, _ in itertools.groupby("aabbcd")),
     "islice": lambda: itertools.islice("abcdefgh", 1, 8, 2),
+    "pairwise": lambda: itertools.pairwise([1, None, 3, 4]),
     "permutations": lambda: itertools.permutations("abc", 2),
     "product": lambda: itertools.product("ab", [1, 2]),
     "repeat": lambda: itertools.repeat("x", 4),
@@ -521,6 +522,27 @@ def test_exhausted_iterators_stay_exhausted(name):
     assert list(again(copy)) == []
 
 
+def test_pairs_share_the_iterator_that_they_are_over():
+    source = iter("abcd")
+    pairs = itertools.pairwise(source)
+    next(pairs)
+    copied, same = again([pairs, source])
+    assert next(same) == "c"
+    assert list(copied) == [("b", "d")]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="new in 3.12")
+def test_batches_keep_their_size():
+    batches = itertools.batched("abcdefgh", 3)
+    next(batches)
+    assert list(again(batches)) == [("d", "e", "f"), ("g", "h")]
+    if sys.version_info >= (3, 13):
+        strict = itertools.batched("abcd", 3, strict=True)
+        next(strict)
+        with pytest.raises(ValueError, match="incomplete"):
+            next(again(strict))
+
+
 @pytest.mark.parametrize("view", ["keys", "values", "items"])
 def test_an_iterator_over_a_dict_goes_on_over_that_dict(view):
     d = {"a": 1, "b": 2, "c": 3}
@@ -585,7 +607,6 @@ def test_views_are_views_of_the_same_dict():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: itertools.pairwise("abc"),
         lambda: iter(memoryview(b"abc")),
         lambda: memoryview(b"abc"),
         lambda: __import__("re").finditer("a", "aa"),

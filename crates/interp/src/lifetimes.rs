@@ -6,13 +6,15 @@
 //! next instance (lists, dicts, tuples, slices) are watched one by one, by their deallocators. Such
 //! objects have no finalizer.
 //!
-//! An object is known by its [`key`]: where its memory begins.
+//! An object is known by its [`key`]: where its memory begins. Who wants to be told about one
+//! [expects](expect) its key; most memory that is given back is nobody's concern, and is let go
+//! after a look at one byte.
 //!
 //! Not seen: types of C extensions that keep memory for their next instance by themselves.
 
 use std::ffi::{c_ulong, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 
 use pyo3_ffi::compat::PyThreadState_GetUnchecked;
 use pyo3_ffi::{
@@ -42,8 +44,41 @@ pub unsafe fn key(object: *mut PyObject) -> usize {
 }
 
 /// What is told about keys of objects that are gone. The GIL is held; it must not touch Python. It
-/// is also called for keys that never were an object's.
+/// is also called for keys that never were an object's, or that nobody expects.
 pub type Gone = fn(usize);
+
+/// How many expected keys fall on each place. A count that has reached the largest number stays
+/// there. Other interpreters, which have a GIL of their own, look at it too.
+static EXPECTED: [AtomicU8; 1 << 16] = [const { AtomicU8::new(0) }; 1 << 16];
+
+#[inline]
+fn expected(key: usize) -> &'static AtomicU8 {
+    &EXPECTED[(key >> 4 ^ key >> 20) & 0xffff]
+}
+
+/// From now on it is told when the object of this key is gone.
+///
+/// # Safety
+/// See the crate.
+#[inline]
+pub unsafe fn expect(key: usize) {
+    let count = expected(key);
+    let number = count.load(Ordering::Relaxed);
+    count.store(number.saturating_add(1), Ordering::Relaxed);
+}
+
+/// Takes back one [`expect`].
+///
+/// # Safety
+/// See the crate; the key was expected since the last [`start`].
+#[inline]
+pub unsafe fn forget(key: usize) {
+    let count = expected(key);
+    let number = count.load(Ordering::Relaxed);
+    if number != u8::MAX {
+        count.store(number.saturating_sub(1), Ordering::Relaxed);
+    }
+}
 
 static GONE: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 static INTERPRETER: AtomicPtr<PyInterpreterState> = AtomicPtr::new(ptr::null_mut());
@@ -64,6 +99,9 @@ static BELOW: Below = Below(std::cell::UnsafeCell::new(PyMemAllocatorEx {
 
 #[inline]
 fn tell(key: usize) {
+    if expected(key).load(Ordering::Relaxed) == 0 {
+        return;
+    }
     let gone = GONE.load(Ordering::Relaxed);
     if gone.is_null() {
         return;
@@ -82,30 +120,8 @@ fn tell(key: usize) {
     }
 }
 
-extern "C" fn malloc(_: *mut c_void, size: usize) -> *mut c_void {
-    // SAFETY: `BELOW` is what was there before, and is not changed while this is in use.
-    unsafe {
-        let below = BELOW.0.get();
-        match (*below).malloc {
-            Some(malloc) => malloc((*below).ctx, size),
-            None => ptr::null_mut(),
-        }
-    }
-}
-
-extern "C" fn calloc(_: *mut c_void, count: usize, size: usize) -> *mut c_void {
-    // SAFETY: as in `malloc`.
-    unsafe {
-        let below = BELOW.0.get();
-        match (*below).calloc {
-            Some(calloc) => calloc((*below).ctx, count, size),
-            None => ptr::null_mut(),
-        }
-    }
-}
-
 extern "C" fn realloc(_: *mut c_void, memory: *mut c_void, size: usize) -> *mut c_void {
-    // SAFETY: as in `malloc`.
+    // SAFETY: `BELOW` is what was there before, and is not changed while this is in use.
     unsafe {
         let below = BELOW.0.get();
         let Some(realloc) = (*below).realloc else {
@@ -120,7 +136,7 @@ extern "C" fn realloc(_: *mut c_void, memory: *mut c_void, size: usize) -> *mut 
 }
 
 extern "C" fn free(_: *mut c_void, memory: *mut c_void) {
-    // SAFETY: as in `malloc`.
+    // SAFETY: as in `realloc`.
     unsafe {
         if !memory.is_null() {
             tell(memory as usize);
@@ -132,7 +148,7 @@ extern "C" fn free(_: *mut c_void, memory: *mut c_void) {
     }
 }
 
-/// Begins to tell. Does nothing if it has begun.
+/// Begins to tell. Nothing is expected yet.
 ///
 /// # Safety
 /// See the crate.
@@ -141,13 +157,17 @@ pub unsafe fn start(gone: Gone) {
     // from the allocator below ours, and ours gives it back there.
     unsafe {
         INTERPRETER.store(PyInterpreterState_Get(), Ordering::Relaxed);
+        for count in &EXPECTED {
+            count.store(0, Ordering::Relaxed);
+        }
         GONE.store(gone as *mut (), Ordering::Relaxed);
         if !HOOKED.swap(true, Ordering::Relaxed) {
             PyMem_GetAllocator(PyMemAllocatorDomain::PYMEM_DOMAIN_OBJ, BELOW.0.get());
+            // What allocates is called directly, with what it was called with.
             let mut ours = PyMemAllocatorEx {
-                ctx: ptr::null_mut(),
-                malloc: Some(malloc),
-                calloc: Some(calloc),
+                ctx: (*BELOW.0.get()).ctx,
+                malloc: (*BELOW.0.get()).malloc,
+                calloc: (*BELOW.0.get()).calloc,
                 realloc: Some(realloc),
                 free: Some(free),
             };

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::Error;
 use crate::block::{self, HEADER, Header, SECTIONS, Section, Status, row};
 use crate::bytes::{put, put_bytes, zigzag};
 use crate::raw::{self, Words};
-use crate::{Error, Value};
 
 /// A block, ready to be appended.
 pub(crate) struct Encoded {
@@ -25,25 +25,45 @@ struct Thread {
 }
 
 /// An operation whose row is not written yet: it may end at once.
-struct Pending {
+#[derive(Clone, Copy)]
+struct Pending<'a> {
+    number: u64,
     site: u32,
-    operands: Vec<Value>,
-    waiting: bool,
+    count: usize,
+    operands: &'a [u64],
+}
+
+/// The objects that a block mentions.
+struct Mentioned {
+    serials: Vec<u64>,
+    /// What is already known to be among them.
+    recent: Box<[u64; RECENT]>,
+}
+
+impl Mentioned {
+    /// Serials begin with one; zero is no object.
+    #[inline]
+    fn add(&mut self, serial: u64) {
+        let recent = &mut self.recent[serial as usize % RECENT];
+        if *recent != serial {
+            *recent = serial;
+            self.serials.push(serial);
+        }
+    }
 }
 
 /// Turns words into blocks.
 pub(crate) struct Encoder {
+    /// All threads but the one that runs, while a block is being made.
     threads: BTreeMap<u32, Thread>,
     thread: u32,
+    running: Thread,
     operations: u64,
     /// How many operations there were before this block.
     block_start: u64,
     time: u64,
-    pending: Pending,
     payload: Vec<u8>,
-    /// Objects mentioned in this block, and what is already known to be among them.
-    serials: Vec<u64>,
-    recent: Box<[u64; RECENT]>,
+    mentioned: Mentioned,
     /// The block each site was last mentioned in.
     site_blocks: Vec<u32>,
     sites: Vec<u32>,
@@ -67,17 +87,15 @@ impl Encoder {
         Self {
             threads: BTreeMap::new(),
             thread: 0,
+            running: Thread::default(),
             operations: 0,
             block_start: 0,
             time: 0,
-            pending: Pending {
-                site: 0,
-                operands: Vec::new(),
-                waiting: false,
-            },
             payload: Vec::new(),
-            serials: Vec::new(),
-            recent: Box::new([0; RECENT]),
+            mentioned: Mentioned {
+                serials: Vec::new(),
+                recent: Box::new([0; RECENT]),
+            },
             site_blocks: Vec::new(),
             sites: Vec::new(),
             block: 0,
@@ -100,12 +118,17 @@ impl Encoder {
     pub(crate) fn encode(&mut self, words: &[u64]) -> Result<Encoded, Error> {
         self.begin();
         let (first_operation, thread, start) = (self.operations + 1, self.thread, self.time);
+        self.running = self.threads.remove(&self.thread).unwrap_or_default();
         let mut words = Words::new(words);
+        let mut pending = None;
         while let Some(head) = words.next() {
-            self.record(head, &mut words)
+            self.record(head, &mut words, &mut pending)
                 .ok_or(Error::Record(head & 0xff))?;
         }
-        self.flush();
+        self.flush(&mut pending)
+            .ok_or(Error::Record(raw::OPERATION))?;
+        self.threads
+            .insert(self.thread, std::mem::take(&mut self.running));
         self.summarise();
         let operations = u32::try_from(self.operations + 1 - first_operation).unwrap_or(u32::MAX);
         let header = Header {
@@ -132,8 +155,8 @@ impl Encoder {
         }
         self.block += 1;
         self.block_start = self.operations;
-        self.serials.clear();
-        self.recent.fill(0);
+        self.mentioned.serials.clear();
+        self.mentioned.recent.fill(0);
         self.sites.clear();
         self.definitions.clear();
         self.deaths.clear();
@@ -154,57 +177,41 @@ impl Encoder {
         }
     }
 
-    fn record(&mut self, head: u64, words: &mut Words<'_>) -> Option<()> {
+    fn record<'a>(
+        &mut self,
+        head: u64,
+        words: &mut Words<'a>,
+        pending: &mut Option<Pending<'a>>,
+    ) -> Option<()> {
         match head & 0xff {
             raw::OPERATION => {
-                self.flush();
+                self.flush(pending)?;
                 self.operations += 1;
-                let site = (head >> 32) as u32;
                 let count = (head >> 8) as usize & 0xff_ffff;
-                let mut operands = std::mem::take(&mut self.pending.operands);
-                operands.clear();
-                for _ in 0..count {
-                    let value = words.value()?;
-                    self.mention(value);
-                    operands.push(value);
-                }
-                self.mention_site(site);
-                self.pending = Pending {
-                    site,
-                    operands,
-                    waiting: true,
-                };
-                let number = self.operations;
-                self.threads
-                    .entry(self.thread)
-                    .or_default()
-                    .open
-                    .push((number, site));
+                *pending = Some(Pending {
+                    number: self.operations,
+                    site: (head >> 32) as u32,
+                    count,
+                    operands: words.values(count)?,
+                });
             }
             raw::END => {
                 let status = Status::from_number((head >> 8) as u8)?;
-                let value = if status.has_value() {
-                    let value = words.value()?;
-                    self.mention(value);
-                    Some(value)
-                } else {
-                    None
-                };
-                self.threads.entry(self.thread).or_default().open.pop()?;
-                if self.pending.waiting {
-                    self.operation_row(row::ENDED + status as u8);
-                } else {
-                    self.rows().push(row::END | (status as u8) << 4);
+                let value = words.values(usize::from(status.has_value()))?;
+                match pending.take() {
+                    Some(operation) => self.operation_row(row::ENDED + status as u8, operation)?,
+                    None => {
+                        self.running.open.pop()?;
+                        self.rows().push(row::END | (status as u8) << 4);
+                    }
                 }
-                if let Some(value) = value {
-                    put_value(self.rows(), value);
-                }
+                self.put_values(value)?;
             }
             raw::OBJECT => self.object(head, words)?,
             raw::DEATH => {
-                self.flush();
+                self.flush(pending)?;
                 let serial = head >> 8;
-                self.mention(Value::Object(serial));
+                self.mentioned.add(serial);
                 self.rows().push(row::DEATH);
                 put(self.rows(), serial);
                 if self.keep {
@@ -212,22 +219,24 @@ impl Encoder {
                 }
             }
             raw::THREAD => {
-                self.flush();
-                self.thread = (head >> 8) as u32;
-                self.threads.entry(self.thread).or_default();
-                let thread = self.thread;
+                self.flush(pending)?;
+                let thread = (head >> 8) as u32;
+                let left = std::mem::take(&mut self.running);
+                self.threads.insert(self.thread, left);
+                self.running = self.threads.remove(&thread).unwrap_or_default();
+                self.thread = thread;
                 self.rows().push(row::THREAD);
                 put(self.rows(), thread.into());
             }
             raw::TASK => {
-                self.flush();
+                self.flush(pending)?;
                 let task = head >> 8;
-                self.threads.entry(self.thread).or_default().task = task;
+                self.running.task = task;
                 self.rows().push(row::TASK);
                 put(self.rows(), task);
             }
             raw::TIME => {
-                self.flush();
+                self.flush(pending)?;
                 let time = (head >> 8).max(self.time);
                 let delta = time - self.time;
                 self.time = time;
@@ -275,42 +284,51 @@ impl Encoder {
     }
 
     /// Writes the row of an operation that did not end at once.
-    fn flush(&mut self) {
-        if self.pending.waiting {
-            self.operation_row(row::OPERATION);
+    #[inline]
+    fn flush(&mut self, pending: &mut Option<Pending<'_>>) -> Option<()> {
+        if let Some(operation) = pending.take() {
+            self.running.open.push((operation.number, operation.site));
+            self.operation_row(row::OPERATION, operation)?;
         }
+        Some(())
     }
 
-    fn operation_row(&mut self, kind: u8) {
-        self.pending.waiting = false;
-        let out = &mut self.sections[Section::Rows as usize];
-        let count = self.pending.operands.len();
+    #[inline]
+    fn operation_row(&mut self, kind: u8, operation: Pending<'_>) -> Option<()> {
+        let Pending {
+            site,
+            count,
+            operands,
+            ..
+        } = operation;
+        self.mention_site(site);
+        let difference = zigzag(i64::from(site) - i64::from(self.last_site));
+        self.last_site = site;
+        let out = self.rows();
         if count < 15 {
             out.push(kind | (count as u8) << 4);
         } else {
             out.push(kind | 15 << 4);
             put(out, count as u64 - 15);
         }
-        put(
-            out,
-            zigzag(i64::from(self.pending.site) - i64::from(self.last_site)),
-        );
-        self.last_site = self.pending.site;
-        for &value in &self.pending.operands {
-            put_value(out, value);
-        }
+        put(out, difference);
+        self.put_values(operands)
     }
 
+    /// Appends values to the rows. `None`: these words are none.
     #[inline]
-    fn mention(&mut self, value: Value) {
-        if let Value::Object(serial) = value {
-            let recent = &mut self.recent[serial as usize % RECENT];
-            // Serials begin with one.
-            if *recent != serial {
-                *recent = serial;
-                self.serials.push(serial);
+    fn put_values(&mut self, words: &[u64]) -> Option<()> {
+        let out = &mut self.sections[Section::Rows as usize];
+        let mut words = words.iter();
+        while let Some(&word) = words.next() {
+            let (number, serial, float) = raw::logged(word)?;
+            self.mentioned.add(serial);
+            put(out, number);
+            if float {
+                out.extend_from_slice(&words.next()?.to_le_bytes());
             }
         }
+        Some(())
     }
 
     #[inline]
@@ -326,13 +344,17 @@ impl Encoder {
     }
 
     fn summarise(&mut self) {
-        self.serials.sort_unstable();
-        self.serials.dedup();
+        let serials = &mut self.mentioned.serials;
+        serials.sort_unstable();
+        serials.dedup();
+        if serials.first() == Some(&0) {
+            serials.remove(0);
+        }
         self.sites.sort_unstable();
         let out = &mut self.sections[Section::Summary as usize];
-        put(out, self.serials.len() as u64);
+        put(out, serials.len() as u64);
         let mut last = 0;
-        for &serial in &self.serials {
+        for &serial in &*serials {
             put(out, serial - last);
             last = serial;
         }
@@ -342,18 +364,6 @@ impl Encoder {
             put(out, u64::from(site - last));
             last = site;
         }
-    }
-}
-
-fn put_value(out: &mut Vec<u8>, value: Value) {
-    match value {
-        Value::Object(serial) => put(out, serial << 2),
-        Value::Int(number) => put(out, zigzag(number) << 2 | 1),
-        Value::Float(number) => {
-            out.push(3);
-            out.extend(number.to_bits().to_le_bytes());
-        }
-        special => put(out, special.special().unwrap_or(6) << 2 | 2),
     }
 }
 

@@ -6,6 +6,7 @@
 //! its thread that has not ended. Everything is defined before it is used: an object by [`OBJECT`],
 //! anything else by [`TABLE`].
 
+use crate::bytes::zigzag;
 use crate::tables::Row;
 use crate::{Kind, Status, Value};
 
@@ -36,6 +37,8 @@ const TAG_OBJECT: u64 = 0;
 const TAG_INT: u64 = 1;
 const TAG_SPECIAL: u64 = 2;
 const TAG_FLOAT: u64 = 3;
+/// The largest number of a special value.
+const SPECIAL_MAX: u64 = word::UNKNOWN >> 3;
 
 /// Words of values that are the same each time.
 pub mod word {
@@ -132,6 +135,24 @@ pub(crate) struct Words<'a> {
     words: &'a [u64],
 }
 
+/// A word of a value, as it stands in a log: the number, the serial or zero if it is no object, and
+/// whether the bits of a float follow. `None`: it is no value.
+#[inline]
+pub(crate) fn logged(word: u64) -> Option<(u64, u64, bool)> {
+    let (tag, rest) = (word & 7, word >> 3);
+    // Which of them it is cannot be foreseen: nothing common depends on it.
+    let number = if tag == TAG_INT {
+        zigzag(word as i64 >> 3) << 2 | TAG_INT
+    } else {
+        rest << 2 | tag
+    };
+    let serial = if tag == TAG_OBJECT { rest } else { 0 };
+    let wrong = tag > TAG_FLOAT
+        || tag == TAG_SPECIAL && rest > SPECIAL_MAX
+        || tag == TAG_FLOAT && rest != 0;
+    (!wrong).then_some((number, serial, tag == TAG_FLOAT))
+}
+
 impl<'a> Words<'a> {
     pub(crate) const fn new(words: &'a [u64]) -> Self {
         Self { words }
@@ -144,15 +165,17 @@ impl<'a> Words<'a> {
         Some(first)
     }
 
+    /// Passes over so many values, and gives their words.
     #[inline]
-    pub(crate) fn value(&mut self) -> Option<Value> {
-        let word = self.next()?;
-        Some(match word & 7 {
-            TAG_OBJECT => Value::Object(word >> 3),
-            TAG_INT => Value::Int(word as i64 >> 3),
-            TAG_FLOAT => Value::Float(f64::from_bits(self.next()?)),
-            _ => Value::from_special(word >> 3)?,
-        })
+    pub(crate) fn values(&mut self, count: usize) -> Option<&'a [u64]> {
+        let mut length = 0;
+        for _ in 0..count {
+            let word = *self.words.get(length)?;
+            length += 1 + usize::from(word & 7 == TAG_FLOAT);
+        }
+        let (values, rest) = self.words.split_at_checked(length)?;
+        self.words = rest;
+        Some(values)
     }
 
     pub(crate) fn bytes(&mut self, length: usize, out: &mut Vec<u8>) -> Option<()> {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import atexit
 import builtins
@@ -11,7 +12,6 @@ import os
 import runpy
 import signal
 import sys
-import threading
 import types
 import zipfile
 from typing import IO, TYPE_CHECKING, Any
@@ -126,18 +126,23 @@ def run_program(options: argparse.Namespace) -> int:
     ending = _Ending(options)
     # What the program registers comes later, and is run earlier: it is recorded too.
     atexit.register(ending)
+    registered = atexit._ncallbacks()
+    code, uncaught = 0, None
     try:
         program()
     except SystemExit as leave:
-        return _exit_code(leave.code)
+        code = _exit_code(leave.code)
     except BaseException as error:
-        if options.last is not None or threading.active_count() == 1:
-            # Showing it would be recorded too.
-            ending.stop(failed=True)
-        _show_uncaught(error)
-        ending.interrupted = isinstance(error, KeyboardInterrupt)
-        return 1
-    return 0
+        code, uncaught = 1, error
+    # Where nothing of the program is left to run, what Python does to end is not worth recording;
+    # showing an exception neither, and of a ring it would leave nothing else.
+    is_over = _thread._count() == 0 and atexit._ncallbacks() == registered
+    if is_over or (uncaught is not None and options.last is not None):
+        ending.stop(failed=uncaught is not None)
+    if uncaught is not None:
+        _show_uncaught(uncaught)
+        ending.interrupted = isinstance(uncaught, KeyboardInterrupt)
+    return code
 
 
 class _Ending:

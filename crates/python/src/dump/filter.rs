@@ -4,7 +4,7 @@
 //! object or instruction, so that what is not wanted is not even reported. What depends on the
 //! operands (their types, the objects themselves) is asked each time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use objspace_log::Kind;
 use pyo3::ffi;
@@ -79,6 +79,11 @@ impl Filter {
                     .any(|(_, attribute)| name == Some(attribute))
     }
 
+    /// Whether it is the types of operands alone that must be looked at.
+    pub(super) fn looks_at_types_only(&self) -> bool {
+        !self.types.is_empty() && self.objects.is_empty() && self.attributes.is_empty()
+    }
+
     /// Whether operands must be looked at.
     pub(super) fn looks_at_operands(&self) -> bool {
         !self.types.is_empty()
@@ -87,51 +92,92 @@ impl Filter {
     }
 }
 
+/// How many types are found without a search.
+const RECENT: usize = 256;
+
 /// Which types are wanted, of those that were met.
-#[derive(Default)]
 pub(super) struct Types {
     /// By the address of a type, which `kept` keeps from being used again.
     known: HashMap<usize, bool>,
+    /// The types met last, each at a place of its own: its address and, in the lowest bit, whether
+    /// it is wanted.
+    recent: Box<[usize; RECENT]>,
+    held: HashSet<usize>,
     pub(super) kept: Vec<*mut ffi::PyObject>,
 }
 
+impl Default for Types {
+    fn default() -> Self {
+        Self {
+            known: HashMap::new(),
+            recent: Box::new([0; RECENT]),
+            held: HashSet::new(),
+            kept: Vec::new(),
+        }
+    }
+}
+
 impl Types {
-    /// Whether a type is wanted, if that is known.
+    const fn place(class: usize) -> usize {
+        (class >> 5 ^ class >> 13) % RECENT
+    }
+
+    /// Whether a type is wanted, if it was met lately.
+    #[inline]
     pub(super) fn known(&self, class: *mut ffi::PyTypeObject) -> Option<bool> {
-        self.known.get(&(class as usize)).copied()
+        let class = class as usize;
+        let recent = self.recent[Self::place(class)];
+        (recent & !1 == class).then_some(recent & 1 != 0)
     }
 
     /// Whether a type or one that it is derived from has one of these names.
     ///
     /// # Safety
     /// The GIL is held; `class` is a live type.
+    #[cold]
     pub(super) unsafe fn is_one_of(
         &mut self,
         class: *mut ffi::PyTypeObject,
-        names: &[&str],
+        names: &[String],
     ) -> bool {
-        if let Some(&known) = self.known.get(&(class as usize)) {
-            return known;
-        }
-        // SAFETY: the method resolution order of a ready type is a tuple of types.
-        let is = unsafe {
-            ffi::Py_INCREF(class.cast());
-            self.kept.push(class.cast());
-            let order = (*class).tp_mro;
-            let count = if order.is_null() {
-                0
-            } else {
-                ffi::PyTuple_GET_SIZE(order)
-            };
-            (0..count).any(|index| {
-                let mut name = Vec::new();
-                class_name(ffi::PyTuple_GET_ITEM(order, index).cast(), &mut name);
-                let name = String::from_utf8_lossy(&name);
-                names.iter().any(|wanted| is_or_ends_so(&name, wanted))
-            })
+        let is = match self.known.get(&(class as usize)) {
+            Some(&is) => is,
+            None => {
+                // SAFETY: passed on. The method resolution order of a ready type is a tuple of
+                // types.
+                let is = unsafe {
+                    self.keep(class);
+                    let order = (*class).tp_mro;
+                    let count = if order.is_null() {
+                        0
+                    } else {
+                        ffi::PyTuple_GET_SIZE(order)
+                    };
+                    (0..count).any(|index| {
+                        let mut name = Vec::new();
+                        class_name(ffi::PyTuple_GET_ITEM(order, index).cast(), &mut name);
+                        let name = String::from_utf8_lossy(&name);
+                        names.iter().any(|wanted| is_or_ends_so(&name, wanted))
+                    })
+                };
+                self.known.insert(class as usize, is);
+                is
+            }
         };
-        self.known.insert(class as usize, is);
+        self.recent[Self::place(class as usize)] = class as usize | usize::from(is);
         is
+    }
+
+    /// Keeps a type alive, so that no other one is at its address.
+    ///
+    /// # Safety
+    /// The GIL is held; `class` is a live type.
+    pub(super) unsafe fn keep(&mut self, class: *mut ffi::PyTypeObject) {
+        if self.held.insert(class as usize) {
+            // SAFETY: the caller's promise.
+            unsafe { ffi::Py_INCREF(class.cast()) };
+            self.kept.push(class.cast());
+        }
     }
 }
 

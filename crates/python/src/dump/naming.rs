@@ -44,7 +44,8 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        Self::with_bits(12)
+        // Small enough to stay in the nearest cache; it grows.
+        Self::with_bits(9)
     }
 
     fn with_bits(bits: u32) -> Self {
@@ -144,6 +145,8 @@ impl Names {
     #[inline]
     pub(super) fn forget(&mut self, key: usize) {
         if let Some(serial) = self.table.remove(key) {
+            // SAFETY: reports come with the GIL held; what is in the table is expected.
+            unsafe { lifetimes::forget(key) };
             self.gone.push(serial);
         }
     }
@@ -164,36 +167,47 @@ impl Names {
         object: *mut ffi::PyObject,
         out: &mut Vec<u64>,
     ) -> (u64, Option<u64>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.known(object) {
+                Some(words) => words,
+                None => self.first_sight(object, out),
+            }
+        }
+    }
+
+    /// The words of a scalar, or of an object that was seen before. `None`: ask
+    /// [`value`](Self::value).
+    ///
+    /// # Safety
+    /// As [`value`](Self::value).
+    #[inline]
+    pub(super) unsafe fn known(&self, object: *mut ffi::PyObject) -> Option<(u64, Option<u64>)> {
         use raw::word;
         // SAFETY: the caller's promise; the casts follow exact types.
         unsafe {
             if object.is_null() {
-                return (word::ABSENT, None);
-            }
-            if object == ffi::Py_None() {
-                return (word::NONE, None);
+                return Some((word::ABSENT, None));
             }
             let class = ffi::Py_TYPE(object);
-            if class == &raw mut ffi::PyLong_Type
-                && let Some(number) = small_int(object)
-            {
-                return (word::int(number), None);
+            if class == &raw mut ffi::PyLong_Type {
+                return small_int(object).map(|number| (word::int(number), None));
             }
             if class == &raw mut ffi::PyFloat_Type {
                 let bits = ffi::PyFloat_AS_DOUBLE(object).to_bits();
-                return (word::FLOAT, Some(bits));
+                return Some((word::FLOAT, Some(bits)));
             }
             if class == &raw mut ffi::PyBool_Type {
                 let truth = object == ffi::Py_True();
-                return (if truth { word::TRUE } else { word::FALSE }, None);
+                return Some((if truth { word::TRUE } else { word::FALSE }, None));
+            }
+            if object == ffi::Py_None() {
+                return Some((word::NONE, None));
             }
             let key = lifetimes::key(object);
-            let place = self.table.find(key);
-            let entry = self.table.entries[place];
-            if entry.key == key && entry.class == class as usize {
-                return (word::object(entry.serial), None);
-            }
-            self.first_sight(object, class, key, entry, out)
+            let entry = &self.table.entries[self.table.find(key)];
+            (entry.key == key && entry.class == class as usize)
+                .then(|| (word::object(entry.serial), None))
         }
     }
 
@@ -210,14 +224,12 @@ impl Names {
     unsafe fn first_sight(
         &mut self,
         object: *mut ffi::PyObject,
-        class: *mut ffi::PyTypeObject,
-        key: usize,
-        entry: Entry,
         out: &mut Vec<u64>,
     ) -> (u64, Option<u64>) {
         use raw::word;
         // SAFETY: as in `value`.
         unsafe {
+            let class = ffi::Py_TYPE(object);
             if class == &raw mut ffi::PyLong_Type {
                 let mut overflow = 0;
                 let number = ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow);
@@ -231,6 +243,8 @@ impl Names {
             if object == ffi::Py_NotImplemented() {
                 return (word::NOT_IMPLEMENTED, None);
             }
+            let key = lifetimes::key(object);
+            let entry = self.table.entries[self.table.find(key)];
             if entry.key == key {
                 let was: *mut ffi::PyTypeObject = entry.class as *mut _;
                 // Assigning `__class__` changes the type of an object; only heap types (and
@@ -257,6 +271,7 @@ impl Names {
                 serial,
                 class: class as usize,
             });
+            lifetimes::expect(key);
             if let Some(kept) = &mut self.kept {
                 ffi::Py_INCREF(object);
                 kept.push(object);

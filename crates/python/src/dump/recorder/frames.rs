@@ -21,14 +21,31 @@ pub(super) struct Frame {
     pub(super) task: u64,
 }
 
-#[derive(Default)]
+/// No frame at all.
+const STRANGER: (RunningFrame, *mut ffi::PyObject) = (RunningFrame::NONE, std::ptr::null_mut());
+
 pub(super) struct Thread {
     pub(super) index: u32,
     pub(super) id: i64,
     pub(super) named: bool,
     pub(super) frames: Vec<Frame>,
+    /// A frame that is none of these, so that they need not be searched again.
+    pub(super) stranger: (RunningFrame, *mut ffi::PyObject),
     /// The task that the log says this thread is in.
     pub(super) task: u64,
+}
+
+impl Thread {
+    const fn new(index: u32, id: i64) -> Self {
+        Self {
+            index,
+            id,
+            named: false,
+            frames: Vec::new(),
+            stranger: STRANGER,
+            task: 0,
+        }
+    }
 }
 
 impl Recorder {
@@ -54,13 +71,9 @@ impl Recorder {
             }
             let index = self.next_thread;
             self.next_thread += 1;
-            let thread = self.threads.entry(state as usize).or_default();
-            **thread = Thread {
-                index,
-                id,
-                ..Thread::default()
-            };
-            self.current = &raw mut **thread;
+            let mut thread = Box::new(Thread::new(index, id));
+            self.current = &raw mut *thread;
+            self.threads.insert(state as usize, thread);
             self.current_state = state;
             (*self.current).named = self.define_thread(index);
             self.words.push(raw::THREAD | u64::from(index) << 8);
@@ -154,6 +167,7 @@ impl Recorder {
             if observe::facts(code).flags & ASYNC != 0 {
                 task = self.task();
             }
+            (*self.current).stranger = STRANGER;
             (*self.current).frames.push(Frame {
                 frame,
                 code,
@@ -186,6 +200,82 @@ impl Recorder {
             let (frame, code, plan) = (top.frame, top.code, top.plan);
             self.ended_elsewhere(frame, code, plan, operation, executing);
         }
+    }
+
+    /// Ends the operations that have ended although their frames reported nothing since.
+    ///
+    /// # Safety
+    /// The GIL is held.
+    pub(super) unsafe fn settle_all(&mut self) {
+        // SAFETY: with the GIL held the threads and their frames stand still. Known frames are
+        // looked at only if they are among those that live.
+        unsafe {
+            let mut state = ffi::PyInterpreterState_ThreadHead(ffi::PyInterpreterState_Get());
+            while !state.is_null() {
+                let waits = self.threads.get(&(state as usize)).is_some_and(|thread| {
+                    thread.id == ffi::PyThreadState_GetID(state)
+                        && thread.frames.iter().any(|frame| frame.pending != NOWHERE)
+                });
+                if waits {
+                    self.be_in(state);
+                    self.settle(state);
+                }
+                state = ffi::PyThreadState_Next(state);
+            }
+        }
+    }
+
+    /// The same for the current thread.
+    unsafe fn settle(&mut self, state: *mut ffi::PyThreadState) {
+        // SAFETY: as in `settle_all`.
+        unsafe {
+            let mut live = RunningFrame::find(state);
+            for index in (0..(*self.current).frames.len()).rev() {
+                let known = &mut (&mut (*self.current).frames)[index];
+                while let Some(frame) = live
+                    && (frame != known.frame || frame.code() != known.code)
+                {
+                    live = frame.caller();
+                }
+                if known.pending == NOWHERE {
+                    continue;
+                }
+                let (Some(frame), Some(pending)) = (live, unit_of(known.plan, known.pending))
+                else {
+                    return;
+                };
+                let executing = frame.unit();
+                if (known.pending..pending.next).contains(&executing) {
+                    // It is under way, and so are those around it.
+                    return;
+                }
+                let operation = std::mem::replace(&mut known.pending, NOWHERE);
+                let (code, plan) = (known.code, known.plan);
+                self.ended_elsewhere(frame, code, plan, operation, executing);
+            }
+        }
+    }
+
+    /// Whether a frame that is not the innermost known one is known.
+    #[inline]
+    pub(super) unsafe fn is_known(
+        &mut self,
+        frame: RunningFrame,
+        code: *mut ffi::PyObject,
+    ) -> bool {
+        // SAFETY: `switch` has set it.
+        let thread = unsafe { &mut *self.current };
+        if thread.stranger == (frame, code) {
+            return false;
+        }
+        let known = thread
+            .frames
+            .iter()
+            .any(|known| known.frame == frame && known.code == code);
+        if !known {
+            thread.stranger = (frame, code);
+        }
+        known
     }
 
     /// Makes a frame the innermost known one, if it is known.

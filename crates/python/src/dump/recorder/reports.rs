@@ -33,26 +33,20 @@ impl Recorder {
             if state != self.current_state {
                 self.switch(state);
             }
-            let thread = &mut *self.current;
-            let known = thread
-                .frames
-                .last()
-                .is_some_and(|top| top.frame == frame && top.code == code);
-            if !known {
-                let Some(plan) = self.plan(code, frame) else {
-                    return false;
-                };
-                let flags = unit_of(plan, unit).map_or(0, |unit| unit.flags);
-                if flags == 0 {
-                    return false;
-                }
-                self.enter(frame, code, plan);
+            let mut plan = std::ptr::null_mut();
+            if let Some(top) = (*self.current).frames.last()
+                && top.frame == frame
+                && top.code == code
+            {
+                plan = top.plan;
             }
-            let thread = &mut *self.current;
-            let Some(top) = thread.frames.last_mut() else {
-                return true;
-            };
-            let plan = top.plan;
+            let known = !plan.is_null();
+            if !known {
+                match self.plan(code, frame) {
+                    Some(found) => plan = found,
+                    None => return false,
+                }
+            }
             let Some(mut this) = unit_of(plan, unit) else {
                 return false;
             };
@@ -66,6 +60,19 @@ impl Recorder {
             if this.flags == 0 {
                 return false;
             }
+            let mut begins = this.flags & OPERATION != 0;
+            if begins && self.looks_at_operands {
+                begins = self.wants(frame, this);
+            }
+            if !known {
+                if !begins && self.looks_at_operands && !self.is_known(frame, code) {
+                    return true;
+                }
+                self.enter(frame, code, plan);
+            }
+            let Some(top) = (*self.current).frames.last_mut() else {
+                return true;
+            };
             if top.pending != NOWHERE {
                 let pending = unit_of(plan, top.pending);
                 top.pending = NOWHERE;
@@ -73,7 +80,7 @@ impl Recorder {
                     self.ended_before(frame, pending, unit);
                 }
             }
-            if this.flags & OPERATION != 0 {
+            if begins {
                 self.operation(frame, code, plan, unit, this);
             }
             if this.flags & LEAVE != 0 {
@@ -131,6 +138,9 @@ impl Recorder {
                     let word = if truth { word::TRUE } else { word::FALSE };
                     self.end(Status::Result, Some((word, None)));
                 }
+                End::Truth(_) if unit == pending.branch => {
+                    self.end_with(pending, frame.slot(pending.slot));
+                }
                 End::Send if unit == pending.resolve => {
                     self.end_with(pending, frame.slot(pending.slot));
                 }
@@ -187,9 +197,6 @@ impl Recorder {
                 // The truth of a bool is no operation on an object.
                 return;
             }
-            if self.looks_at_operands && !self.wants(frame, this) {
-                return;
-            }
             if self.words.len() + ROOM > BUFFER {
                 self.hand_over();
             }
@@ -221,9 +228,74 @@ impl Recorder {
         }
     }
 
-    /// Writes the beginning of an operation. Definitions of operands come before it.
+    /// Writes the beginning of an operation.
     #[inline]
-    pub(super) unsafe fn begin(&mut self, frame: RunningFrame, this: &Unit, site: u32) {
+    unsafe fn begin(&mut self, frame: RunningFrame, this: &Unit, site: u32) {
+        // SAFETY: as in `instruction`.
+        unsafe {
+            if !self.begin_known(frame, this, site) {
+                self.begin_unknown(frame, this, site);
+            }
+        }
+    }
+
+    /// Writes the beginning of an operation, if all its operands have names already.
+    #[inline]
+    unsafe fn begin_known(&mut self, frame: RunningFrame, this: &Unit, site: u32) -> bool {
+        // SAFETY: as in `instruction`. No more is written than there is room for, and all that is
+        // counted is written.
+        unsafe {
+            // One operand more than counted, and two words each.
+            self.words.reserve(2 * usize::from(OPERANDS_MAX) + 4);
+            let names = &self.names;
+            let head = self.words.as_mut_ptr().add(self.words.len());
+            let mut next = head.add(1);
+            let mut count = 0_u64;
+            let mut put = |object: *mut ffi::PyObject| {
+                count += 1;
+                match names.known(object) {
+                    Some((first, second)) => {
+                        next.write(first);
+                        next = next.add(1);
+                        if let Some(second) = second {
+                            next.write(second);
+                            next = next.add(1);
+                        }
+                        true
+                    }
+                    None => false,
+                }
+            };
+            let top = this.top;
+            let all = match this.operands {
+                Operands::Forward => {
+                    let operands = u32::from(this.count);
+                    this.count <= OPERANDS_MAX
+                        && (0..operands).all(|index| put(frame.slot(top - operands + index)))
+                }
+                Operands::At(places) => places[..usize::from(this.count)]
+                    .iter()
+                    .all(|&distance| put(frame.slot(top - u32::from(distance)))),
+                Operands::Call if this.count <= OPERANDS_MAX => {
+                    let [callable, own, first, last] = call(frame, this);
+                    put(frame.slot(callable))
+                        && (own == NOWHERE || put(frame.slot(own)))
+                        && (first..last).all(|slot| put(frame.slot(slot)))
+                }
+                Operands::Call | Operands::CallEx => false,
+            };
+            if all {
+                head.write(raw::OPERATION | count << 8 | u64::from(site) << 32);
+                let length = next.offset_from_unsigned(self.words.as_ptr());
+                self.words.set_len(length);
+            }
+            all
+        }
+    }
+
+    /// The same for any operands: definitions of those that are new come before it.
+    #[cold]
+    unsafe fn begin_unknown(&mut self, frame: RunningFrame, this: &Unit, site: u32) {
         // SAFETY: as in `instruction`.
         unsafe {
             let top = this.top;
@@ -313,12 +385,24 @@ impl Recorder {
                 End::Never => {
                     return self.end(Status::Raised, Some((word::UNKNOWN, None)));
                 }
-                End::Truth(_) | End::Send => return self.lose(),
-                End::Result | End::Method | End::Next => {}
+                End::Send => return self.lose(),
+                End::Truth(_) | End::Result | End::Method | End::Next => {}
             }
             let nlocals = observe::facts(code).nlocals;
             let plan: &OwnedPlan = &*plan;
-            let place = observe::instructions(code).and_then(|instructions| {
+            let instructions = observe::instructions(code);
+            if matches!(pending.end, End::Truth(_)) {
+                let truth = instructions.and_then(|instructions| {
+                    plan.plan
+                        .decided(&self.opcodes, &instructions, nlocals, operation, executing)
+                });
+                return match truth {
+                    Some(true) => self.end(Status::Result, Some((word::TRUE, None))),
+                    Some(false) => self.end(Status::Result, Some((word::FALSE, None))),
+                    None => self.lose(),
+                };
+            }
+            let place = instructions.and_then(|instructions| {
                 plan.plan
                     .locate(&self.opcodes, &instructions, nlocals, operation, executing)
             });

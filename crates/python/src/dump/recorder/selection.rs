@@ -5,64 +5,101 @@ use objspace_interp::observe::{self, RunningFrame};
 use pyo3::ffi;
 
 use super::super::naming::class_name;
-use super::super::plan::{Name, Operands, Unit};
+use super::super::plan::{LEAVE, NOWHERE, Name, OPERATION, Operands, PREFIX, Unit};
 use super::Recorder;
+use super::plans::unit_of;
 
 impl Recorder {
+    /// Whether an instruction can be told at once to be none of those that the filter asks for, and
+    /// to change nothing that is known. False says nothing.
+    ///
+    /// # Safety
+    /// As [`instruction`](Self::instruction).
+    #[inline]
+    pub(in crate::dump) unsafe fn is_unwanted(
+        &self,
+        state: *mut ffi::PyThreadState,
+        frame: RunningFrame,
+        code: *mut ffi::PyObject,
+        unit: u32,
+    ) -> bool {
+        if !self.looks_at_types_only || state != self.current_state || self.last_plan.0 != code {
+            return false;
+        }
+        // SAFETY: `switch` has set the thread; the plan is that of the code that runs, and says
+        // which slots are live.
+        unsafe {
+            let Some(this) = unit_of(self.last_plan.1, unit) else {
+                return false;
+            };
+            let thread = &*self.current;
+            let top = thread
+                .frames
+                .last()
+                .filter(|top| top.frame == frame && top.code == code);
+            let changes_nothing = match top {
+                Some(top) => top.pending == NOWHERE && this.flags & LEAVE == 0,
+                None => thread.stranger == (frame, code),
+            };
+            if !changes_nothing {
+                return false;
+            }
+            if this.flags & OPERATION == 0 {
+                return this.flags != 0 && this.flags != PREFIX;
+            }
+            let types = &self.types;
+            let wanted_or_new = |object: *mut ffi::PyObject| {
+                !object.is_null() && types.known(ffi::Py_TYPE(object)) != Some(false)
+            };
+            !any_operand(frame, this, wanted_or_new)
+        }
+    }
+
     /// Whether the operands are among those that the filter asks for.
     pub(super) unsafe fn wants(&mut self, frame: RunningFrame, this: &Unit) -> bool {
         // SAFETY: as in `instruction`.
         unsafe {
-            let base = this.top - u32::from(this.count);
             if !self.filter.objects.is_empty() {
-                // Containers that are added to lie deeper than what is added.
-                let deeper = match this.operands {
-                    Operands::At(places) => places[..usize::from(this.count)]
-                        .iter()
-                        .map(|&distance| this.top - u32::from(distance))
-                        .any(|slot| self.filter.objects.contains(&(frame.slot(slot) as usize))),
-                    _ => false,
-                };
-                if !deeper
-                    && !(base..this.top)
-                        .any(|slot| self.filter.objects.contains(&(frame.slot(slot) as usize)))
-                {
+                let objects = &self.filter.objects;
+                let wanted = |object: *mut ffi::PyObject| objects.contains(&(object as usize));
+                if !any_operand(frame, this, wanted) {
                     return false;
                 }
             }
             if !self.filter.types.is_empty() {
-                let mut found = false;
-                for slot in base..this.top {
-                    let object = frame.slot(slot);
-                    if !object.is_null() {
-                        let names: Vec<&str>;
-                        let class = ffi::Py_TYPE(object);
-                        found = match self.types.known(class) {
-                            Some(known) => known,
-                            None => {
-                                names = self.filter.types.iter().map(String::as_str).collect();
-                                self.types.is_one_of(class, &names)
-                            }
-                        };
-                        if found {
-                            break;
-                        }
+                let (types, filter) = (&mut self.types, &self.filter);
+                let wanted = |object: *mut ffi::PyObject| {
+                    if object.is_null() {
+                        return false;
                     }
-                }
-                if !found {
+                    let class = ffi::Py_TYPE(object);
+                    match types.known(class) {
+                        Some(known) => known,
+                        None => types.is_one_of(class, &filter.types),
+                    }
+                };
+                if !any_operand(frame, this, wanted) {
                     return false;
                 }
             }
             if !self.filter.attributes.is_empty() {
                 // The receiver is on top, for reading, writing and deleting alike.
                 let class = ffi::Py_TYPE(frame.slot(this.top - 1));
-                return self.attribute_types(class, this.name, frame);
+                let (asked, answer) = this.asked.get();
+                if asked == class as usize {
+                    return answer;
+                }
+                let answer = self.attribute_types(class, this.name, frame);
+                // The answer is for as long as there is no other type at that address.
+                self.types.keep(class);
+                this.asked.set((class as usize, answer));
+                return answer;
             }
             true
         }
     }
 
-    pub(super) unsafe fn attribute_types(
+    unsafe fn attribute_types(
         &mut self,
         class: *mut ffi::PyTypeObject,
         name: Name,
@@ -100,6 +137,30 @@ impl Recorder {
                 }
             }
             false
+        }
+    }
+}
+
+/// Whether something holds for an operand, of those that may be recorded or not; some may be null.
+#[inline]
+unsafe fn any_operand(
+    frame: RunningFrame,
+    this: &Unit,
+    mut holds: impl FnMut(*mut ffi::PyObject) -> bool,
+) -> bool {
+    let (top, count) = (this.top, u32::from(this.count));
+    // SAFETY: the operands of an instruction are live before it.
+    unsafe {
+        match this.operands {
+            // What is added to a container lies above it, with other things in between.
+            Operands::At(places) => places[..usize::from(this.count)]
+                .iter()
+                .any(|&distance| holds(frame.slot(top - u32::from(distance)))),
+            // The names of keywords are part of the instruction.
+            Operands::Call if cfg!(Py_3_13) && matches!(this.name, Name::Keywords(_)) => {
+                (top - count..top - 1).any(|slot| holds(frame.slot(slot)))
+            }
+            _ => (top - count..top).any(|slot| holds(frame.slot(slot))),
         }
     }
 }

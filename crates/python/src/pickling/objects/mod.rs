@@ -5,6 +5,7 @@
 //! | `function` | functions, bound methods, `functools` wrappers |
 //! | `class` | classes that cannot be imported |
 //! | `blank_class` | the empty classes that these are made from |
+//! | `pairwise` | `itertools.pairwise` and `batched` |
 //! | `parameter` | type variables, `NewType`, type aliases |
 //! | `weak` | weak references |
 //! | `regex` | matches of regular expressions |
@@ -29,6 +30,7 @@ pub(crate) mod file;
 pub(crate) mod function;
 mod itertools;
 mod module;
+mod pairwise;
 mod parameter;
 mod regex;
 mod traceback;
@@ -71,6 +73,7 @@ pub(crate) enum Kind {
     Match,
     Module,
     OrderedDictView(view::Over),
+    Pairwise,
     Property,
     Sentinel,
     SetIterator,
@@ -148,6 +151,9 @@ pub(crate) fn kinds(py: Python<'_>) -> PyResult<&'static Kinds> {
             ("WeakMethod", Kind::WeakMethod),
         ] {
             add(weakref.getattr(name)?, kind)?;
+        }
+        for class in pairwise::types(py)? {
+            add(class, Kind::Pairwise)?;
         }
         for class in parameter::types(py)? {
             add(class, Kind::TypeParameter)?;
@@ -258,6 +264,7 @@ pub(crate) fn reduce<'py>(
         Kind::KeyedReference => weak::keyed(object).map(Some),
         Kind::Match => regex::reduce(object).map(Some),
         Kind::Module => module::reduce(object).map(Some),
+        Kind::Pairwise => pairwise::reduce(object).map(Some),
         Kind::Property => descriptor::property(object).map(Some),
         Kind::Sentinel => descriptor::sentinel(object).map(Some),
         Kind::SetIterator => view::set_iterator(object).map(Some),
@@ -351,6 +358,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     function::register(module)?;
     itertools::register(module)?;
     module::register(module)?;
+    pairwise::register(module)?;
     parameter::register(module)?;
     regex::register(module)?;
     traceback::register(module)?;
