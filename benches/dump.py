@@ -3,12 +3,14 @@
     python benches/dump.py [rounds]
 
 A program of objects, dicts, lists and calls, run plain, under each kind of recording, and under
-viztracer and hunter where they are installed. The best of some rounds each; the time includes
-writing the log to its end. Sizes are those of the log, per operation.
+viztracer and hunter where they are installed. The best of some alternating rounds each; the time
+includes writing the log to its end. CPU is that of all threads: on a machine with nothing to spare,
+the thread that writes the log costs time too.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -51,7 +53,12 @@ def fib(n):
     return n if n < 2 else fib(n - 1) + fib(n - 2)
 
 
-def program(count=30000):
+COUNT = 30000
+#: These are run twice only.
+SLOW = ("viztracer, arguments", "and its file", "hunter (1/100)")
+
+
+def program(count=COUNT):
     tasks = [Task(i) for i in range(10)]
     total = Vec(0, 0)
     s = 0
@@ -66,85 +73,107 @@ def program(count=30000):
     return s + fib(20)
 
 
-def timed(run):
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def recorded(**filters):
+    def run(path):
+        objspace.dump.start(path, **filters)
+        try:
+            program()
+        finally:
+            run.summary = objspace.dump.stop()
+
+    return run
 
 
-def recorded(path, **filters):
-    objspace.dump.start(path, **filters)
-    try:
-        program()
-    finally:
-        recorded.summary = objspace.dump.stop()
-
-
-def viztracer(path):
+def viztracer(*, write):
     from viztracer import VizTracer
 
-    tracer = VizTracer(
-        log_func_args=True,
-        log_func_retval=True,
-        output_file=path + ".json",
-        verbose=0,
-        tracer_entries=5_000_000,
-    )
-    tracer.start()
-    program()
-    tracer.stop()
-    tracer.save()
+    def run(path):
+        tracer = VizTracer(
+            log_func_args=True,
+            log_func_retval=True,
+            output_file=path + ".json",
+            verbose=0,
+            tracer_entries=5_000_000,
+        )
+        tracer.start()
+        program()
+        tracer.stop()
+        if write:
+            tracer.save()
+
+    return run
 
 
-def hunter(path):
+def hunter():
     import hunter as tracer
 
-    with (
-        open(path + ".txt", "w") as out,
-        tracer.trace(module="__main__", action=tracer.CallPrinter(stream=out)),
+    def run(path):
+        with (
+            open(path + ".txt", "w") as out,
+            tracer.trace(module=__name__, action=tracer.CallPrinter(stream=out)),
+        ):
+            program(COUNT // 100)
+
+    return run
+
+
+def plain(path):
+    program()
+
+
+def cases():
+    vec = ["Vec.__init__", "Vec.__add__", "Vec.dot"]
+    yield "plain", plain
+    yield "everything", recorded()
+    yield "the last 10000", recorded(last=10_000)
+    yield "types=[Vec]", recorded(types=["Vec"])
+    yield "functions of Vec", recorded(functions=vec)
+    yield 'attr="Vec.x"', recorded(attr="Vec.x")
+    yield "another module", recorded(modules=["json"])
+    yield "stopped", plain
+    for name, make in (
+        ("viztracer, arguments", lambda: viztracer(write=False)),
+        ("and its file", lambda: viztracer(write=True)),
+        ("hunter (1/100)", hunter),
     ):
-        program(300)
+        try:
+            yield name, make()
+        except ImportError:
+            print(f"{name}: not installed")
 
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    folder = tempfile.mkdtemp(prefix="objspace-bench-")
-    path = os.path.join(folder, "log")
+    path = os.path.join(tempfile.mkdtemp(prefix="objspace-bench-"), "log")
     program()
-    best: dict[str, float] = {}
-    size: dict[str, str] = {}
-
-    def case(name, run, times=rounds):
-        best[name] = min(timed(run) for _ in range(times))
-
-    case("plain", program)
-
-    def one(name, **filters):
-        case(name, lambda: recorded(path, **filters))
-        summary = recorded.summary
-        if summary.operations:
-            size[name] = (
-                f"{summary.operations} operations, "
-                f"{summary.bytes / summary.operations:.1f} bytes each, "
-                f"{summary.stalls} waits"
-            )
-
-    one("everything")
-    one("the last 10000", last=10_000)
-    one("type Vec", types=["Vec"])
-    one("function Vec", functions=["Vec.__init__", "Vec.__add__", "Vec.dot"])
-    one("attribute Vec.x", attr="Vec.x")
-    one("another module", modules=["json"])
-    case("stopped", program)
-    for name, run in (("viztracer", viztracer), ("hunter (1/100)", hunter)):
-        try:
-            case(name, lambda run=run: run(path), 2)
-        except ImportError:
-            print(f"{name}: not installed")
-    plain = best["plain"]
-    for name, seconds in best.items():
-        factor = seconds / plain * (100 if "1/100" in name else 1)
-        print(f"{name:18} {seconds:8.4f} s {factor:7.2f} x  {size.get(name, '')}")
+    known = list(cases())
+    wall = dict.fromkeys((name for name, _ in known), math.inf)
+    cpu = dict(wall)
+    # One after the other in each round, so that a slow moment of the machine hits all alike.
+    for number in range(rounds):
+        for name, run in known:
+            if number >= 2 and name in SLOW:
+                continue
+            start, start_cpu = time.perf_counter(), time.process_time()
+            run(path)
+            wall[name] = min(wall[name], time.perf_counter() - start)
+            cpu[name] = min(cpu[name], time.process_time() - start_cpu)
+    print(f"{'':20} {'time':>9}  x plain   CPU x plain   log")
+    for name, run in known:
+        factor = 100 if "1/100" in name else 1
+        summary = getattr(run, "summary", None)
+        size = ""
+        if summary and summary.operations:
+            each = summary.bytes / summary.operations
+            size = f"{summary.operations} operations, {each:.1f} bytes each"
+        elif name == "and its file":
+            size = f"{os.path.getsize(path + '.json') / 1e6:.0f} MB"
+        elif "hunter" in name:
+            size = f"{os.path.getsize(path + '.txt') * factor / 1e6:.0f} MB"
+        print(
+            f"{name:20} {wall[name] * factor:8.4f}s {wall[name] / wall['plain'] * factor:8.2f}"
+            f" {cpu[name] / cpu['plain'] * factor:13.2f}   {size}"
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import objspace.dump
 import pytest
@@ -225,6 +227,48 @@ def test_filters(record, tmp_path):
     assert log.operations > 5
     log = record(program, files=["dump/other_*.py"], functions=["program"])
     assert log.operations == 0
+
+
+@pytest.mark.parametrize(
+    ("last", "ended"),
+    [
+        ("order.state = 2", ("setattr", "done", None)),
+        ("seen = order.state", ("getattr", "result", 1)),
+        ("del order.state", ("delattr", "done", None)),
+        ("order.missing", ("getattr", "raised", None)),
+    ],
+)
+def test_the_last_operation_before_the_end_has_ended(tmp_path, last, ended):
+    path = tmp_path / "log"
+    source = f"""
+def program():
+    with contextlib.suppress(AttributeError), objspace.dump.record(path, attr=["state", "missing"]):
+        order.state = 1
+        {last}
+"""
+    names = {
+        "contextlib": contextlib,
+        "objspace": objspace,
+        "path": path,
+        "order": types.SimpleNamespace(),
+    }
+    exec(source, names)
+    names["program"]()
+    *_, operation = objspace.dump.Log(path).find()
+    value = None if operation.status == "raised" else operation.value
+    assert (operation.operation, operation.status, value) == ended
+
+
+def test_what_is_under_way_at_the_end_stays_open(tmp_path):
+    path = tmp_path / "log"
+
+    def program():
+        objspace.dump.start(path, operations=["call"], functions=[program.__qualname__])
+        len("x")
+        objspace.dump.stop()
+
+    program()
+    assert [each.status for each in objspace.dump.Log(path).find()] == ["result", None]
 
 
 def test_misuse_is_said(tmp_path):

@@ -80,7 +80,7 @@ class Writer:
             lambda: f"({one} if {two} else hold(log))",
             lambda: f"({one} {self.pick('and', 'or')} {two})",
             lambda: f"(lambda x: [x, hold(log)])({one})",
-            lambda: f"f'{{hold(log)}}{{1}}'",
+            lambda: "f'{hold(log)}{1}'",
         ]
         if lower is not None:
             choices += [
@@ -124,9 +124,11 @@ class Writer:
         self.body(level, depth + 1, deep)
 
     def loop(self, level, depth, deep):
-        over = self.pick("(1, hold(log))", self.value(level))
-        if level and self.chance(0.5):
-            over = f"g{self.random.randrange(level)}({self.value(level)}, log)"
+        # Not over a list that the loop makes longer.
+        over = "(1, hold(log))"
+        if level and self.chance(0.8):
+            lower = self.random.randrange(level)
+            over = self.pick(f"g{lower}({self.value(level)}, log)", f"K{lower}(1, log)")
         self.line(depth, f"for b in {over}:")
         self.body(level, depth + 1, deep)
         if self.chance(0.4):
@@ -204,6 +206,8 @@ class Writer:
         self.line(1, "def __repr__(self):")
         self.line(2, f"return f'K{level}-{{self.n}}'")
         self.line(1, "__hash__ = None")
+        # Else it would be iterated over by `__getitem__`, without an end.
+        self.line(1, "__iter__ = None")
         some = ["self", "hold(log)", "NotImplemented", "NotImplemented", "self.n", "[self, 1]"]
         for name in NAMES:
             for prefix in ("", "r", "i"):

@@ -119,8 +119,6 @@ def relay():
 def main(command, path, mode, warm="0", *names):
     chain_programs.holder.code = CODE
     warnings.simplefilter("error")
-    # From 3.12 on pickling them is deprecated, but they are pickled.
-    warnings.filterwarnings("ignore", "Pickle, copy, and deepcopy support", DeprecationWarning)
     unraisable = []
     sys.unraisablehook = unraisable.append
     if command == "write":

@@ -154,8 +154,8 @@ class Forger:
 
 def main(seed, count):
     faulthandler.enable()
-    # A damaged pickle can ask the standard unpickler for any amount of memory.
-    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+    # Whatever a damaged pickle says: it may not make us take more than this.
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda _error: None
     signal.signal(signal.SIGALRM, time_up)

@@ -1,6 +1,10 @@
 """Forged and damaged states of frames: refused before anything is built, and never a crash."""
 
+import collections
+import io
 import os
+import pickle
+import pickletools
 import subprocess
 import sys
 import types
@@ -8,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from objspace import pickling
-from objspace._core import Reducer
+from objspace._core import Reducer, wrap_pickle
 from objspace.pickling import capture, run
 
 FORGE = Path(__file__).with_name("forge.py")
@@ -235,3 +239,42 @@ def test_mutated_states_and_pickles_never_crash(seed):
     # Some mutations change only what the program computes with.
     assert refused > 1500
     assert accepted > 50
+
+
+HUGE = {
+    "a place in the memo": b"\x80\x04Nr\xff\xff\xff\x7f.",
+    "a place in the memo, as text": b"Np2000000000\n.",
+    "with blanks": b"Np \t 2_000_000_000 \n.",
+    "beyond all numbers": b"Np99999999999999999999999999\n.",
+    "bytes": b"\x80\x04\x8e\x00\x00\x00\x00\x10\x00\x00\x00abc.",
+    "a byte array": b"\x80\x05\x96\x00\x00\x00\x00\x10\x00\x00\x00abc.",
+    "bytes, in short": b"\x80\x03B\xff\xff\xff\x7fabc.",
+    "text": b"\x80\x04\x8d\x00\x00\x00\x00\x00\x00\x00\x80abc.",
+    "behind others": pickle.dumps([1.5, "x", {2: b"y"}, 2**70], 4)[:-1] + b"r\x00\x00\x00\x40.",
+    "behind names": b"cbuiltins\nlist\nI5\nS'x'\nr\x00\x00\x00\x40.",
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_no_pickle_makes_us_allocate_more_than_it_fills(name):
+    for data in (HUGE[name], wrap_pickle(HUGE[name])):
+        with pytest.raises(pickling.UnpicklingError, match="more memory than it can fill"):
+            pickling.loads(data)
+    with pytest.raises(pickling.UnpicklingError, match="more memory than it can fill"):
+        pickling.load(io.BytesIO(wrap_pickle(HUGE[name])))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_all_pickles_of_many_objects_are_within_their_bounds(protocol):
+    value = [
+        [{str(i): (i, float(i), bytes([i % 256]) * i, "é" * i)} for i in range(600)],
+        [2**i for i in range(0, 9000, 97)],
+        [set("ab"), frozenset("cd"), bytearray(b"xyz" * 400), True, None, -5, "line\nline\\"],
+        [collections.OrderedDict(a=1), collections.deque([1]), range, len, 1j],
+    ]
+    text = repr(value)
+    for data in (pickle.dumps(value, protocol), pickling.dumps(value, protocol)):
+        assert repr(pickling.loads(data)) == text
+    assert repr(pickling.loads(pickletools.optimize(pickle.dumps(value, protocol)))) == text
+    # What follows the end is none of the pickle.
+    assert pickling.loads(pickle.dumps(5, protocol) + HUGE["a place in the memo"]) == 5

@@ -2,6 +2,7 @@
 
 import collections
 import contextvars
+import copy as copying
 import dataclasses
 import enum
 import functools
@@ -14,6 +15,7 @@ import sys
 import threading
 import traceback
 import types
+import warnings
 
 import pytest
 from objspace import pickling
@@ -436,6 +438,7 @@ ITERATORS = {
     "filterfalse": lambda: itertools.filterfalse(None, [0, 1, 0, 0, 0]),
     "groupby": lambda: (k for k, _ in itertools.groupby("aabbcd")),
     "islice": lambda: itertools.islice("abcdefgh", 1, 8, 2),
+    "pairwise": lambda: itertools.pairwise([1, None, 3, 4]),
     "permutations": lambda: itertools.permutations("abc", 2),
     "product": lambda: itertools.product("ab", [1, 2]),
     "repeat": lambda: itertools.repeat("x", 4),
@@ -455,7 +458,46 @@ class Sequence:
         return index
 
 
-@pytest.mark.filterwarnings("ignore:Pickle, copy, and deepcopy support:DeprecationWarning")
+ITERTOOLS = {kind for kind in vars(itertools).values() if isinstance(kind, type)}
+
+
+@pytest.mark.parametrize("how", ["copy", "deepcopy", "pickle"])
+@pytest.mark.parametrize("name", [n for n in ITERATORS if type(ITERATORS[n]()) in ITERTOOLS])
+def test_plain_copies_of_iterators_give_no_warning_once_installed(name, how):
+    iterator = ITERATORS[name]()
+    next(iterator)
+    pickling.install()
+    try:
+        if how == "pickle":
+            copied = pickle.loads(pickle.dumps(iterator))
+        else:
+            copied = getattr(copying, how)(iterator)
+    finally:
+        pickling.uninstall()
+    assert type(copied) is type(iterator)
+    # A shallow copy may share what it iterates over.
+    rest = list(copied)
+    if how != "copy":
+        assert rest == list(iterator)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="deprecated since 3.12")
+def test_the_warning_of_itertools_is_given_to_all_others():
+    iterator = itertools.count(1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        copied = again(iterator)
+        assert not caught
+        assert warnings.filters == before
+        copying.copy(iterator)
+        pickle.dumps(iterator)
+        assert len(caught) >= 2
+    assert next(copied) == 1
+    with pytest.raises(DeprecationWarning, match="itertools"):
+        iterator.__reduce__()
+
+
 @pytest.mark.parametrize("name", ITERATORS)
 @pytest.mark.parametrize("taken", [0, 1, 2])
 def test_iterators_keep_their_position(name, taken):
@@ -470,7 +512,6 @@ def test_iterators_keep_their_position(name, taken):
     assert list(twice) == rest
 
 
-@pytest.mark.filterwarnings("ignore:Pickle, copy, and deepcopy support:DeprecationWarning")
 @pytest.mark.parametrize("name", ITERATORS)
 def test_exhausted_iterators_stay_exhausted(name):
     iterator = ITERATORS[name]()
@@ -479,6 +520,27 @@ def test_exhausted_iterators_stay_exhausted(name):
     copy = again(iterator)
     assert list(copy) == []
     assert list(again(copy)) == []
+
+
+def test_pairs_share_the_iterator_that_they_are_over():
+    source = iter("abcd")
+    pairs = itertools.pairwise(source)
+    next(pairs)
+    copied, same = again([pairs, source])
+    assert next(same) == "c"
+    assert list(copied) == [("b", "d")]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="new in 3.12")
+def test_batches_keep_their_size():
+    batches = itertools.batched("abcdefgh", 3)
+    next(batches)
+    assert list(again(batches)) == [("d", "e", "f"), ("g", "h")]
+    if sys.version_info >= (3, 13):
+        strict = itertools.batched("abcd", 3, strict=True)
+        next(strict)
+        with pytest.raises(ValueError, match="incomplete"):
+            next(again(strict))
 
 
 @pytest.mark.parametrize("view", ["keys", "values", "items"])
@@ -545,7 +607,6 @@ def test_views_are_views_of_the_same_dict():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: itertools.pairwise("abc"),
         lambda: iter(memoryview(b"abc")),
         lambda: memoryview(b"abc"),
         lambda: __import__("re").finditer("a", "aa"),

@@ -431,3 +431,48 @@ def test_cpythons_tests_pass_with_the_surrogates_installed(name):
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+# Doctest, beginning of the example, and why it sees the difference: a copy has what it holds for itself.
+IDENTITY = [
+    ("coroutine", "print(seq)", "the list is an argument of the generator"),
+    ("coroutine", "print(seq)", "the list is an argument of the generator"),
+    ("coroutine", "print(seq)", "the list is an argument of the generator"),
+    ("coroutine", "data", "the list is an argument of the generator"),
+    ("coroutine", "data", "the list is an argument of the generator"),
+    ("email", "while 1:", "the generator of an object is a method of it, and changes it"),
+    ("syntax", "g.gi_code is f.__code__", "the code is compared by identity"),
+]
+
+
+@pytest.mark.timeout(150)
+def test_the_doctests_of_generators_pass_with_a_round_trip_before_every_next():
+    import importlib.util
+    import json
+    import subprocess
+    from pathlib import Path
+
+    if importlib.util.find_spec("test.test_generators") is None:
+        pytest.skip("this Python is installed without its tests")
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("generator_doctests.py")],
+        capture_output=True,
+        text=True,
+        timeout=140,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    failed = [(name, source.splitlines()[0]) for name, source, _ in found["failed"]]
+    # Also that those which are excepted do fail: else they are no exceptions.
+    assert failed == [(name, source) for name, source, _ in IDENTITY], found["failed"]
+    assert found["running"] == {"fun": 178}
+    assert found["trips"] == {
+        "conjoin": 105,
+        "coroutine": 31,
+        "email": 293,
+        "fun": 924,
+        "pep": 133,
+        "syntax": 6,
+        "tut": 16,
+    }

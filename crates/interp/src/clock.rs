@@ -1,5 +1,7 @@
 //! A clock that costs a few nanoseconds to read.
 
+use std::sync::OnceLock;
+
 #[cfg(target_arch = "x86_64")]
 /// A number that grows at a constant rate, which [`Rate`] knows.
 #[inline]
@@ -13,7 +15,6 @@ pub fn ticks() -> u64 {
 /// A number that grows at a constant rate, which [`Rate`] knows.
 #[inline]
 pub fn ticks() -> u64 {
-    use std::sync::OnceLock;
     static START: OnceLock<std::time::Instant> = OnceLock::new();
     u64::try_from(
         START
@@ -33,8 +34,17 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Measures the rate, for two milliseconds; time begins now.
+    /// Measures the rate, for two milliseconds if it was not measured before; time begins now.
     pub fn measure() -> Self {
+        static SCALE: OnceLock<u64> = OnceLock::new();
+        let scale = *SCALE.get_or_init(Self::measure_scale);
+        Self {
+            start: ticks(),
+            scale,
+        }
+    }
+
+    fn measure_scale() -> u64 {
         let (clock, first) = (std::time::Instant::now(), ticks());
         let (elapsed, last) = loop {
             std::thread::sleep(std::time::Duration::from_millis(2));
@@ -44,10 +54,7 @@ impl Rate {
             }
         };
         let scale = (elapsed << 32) / u128::from(last - first);
-        Self {
-            start: first,
-            scale: u64::try_from(scale).unwrap_or(1 << 32),
-        }
+        u64::try_from(scale).unwrap_or(1 << 32)
     }
 
     /// Nanoseconds since the beginning.

@@ -42,6 +42,7 @@ pub mod awaitable;
 pub mod chain;
 pub mod clock;
 pub mod extra;
+pub mod fields;
 pub mod finish;
 pub mod frames;
 pub mod iterators;

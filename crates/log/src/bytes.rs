@@ -7,25 +7,25 @@ pub(crate) struct Malformed;
 /// Appends a number, seven bits a byte, the lowest first.
 #[inline]
 pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
-    // Nearly all numbers are short, and appending a known number of bytes is cheap.
-    let byte = |at: u32| (number >> (7 * at)) as u8 & 0x7f;
-    match number {
-        0..0x80 => out.push(byte(0)),
-        0x80..0x4000 => out.extend_from_slice(&[byte(0) | 0x80, byte(1)]),
-        0x4000..0x20_0000 => {
-            out.extend_from_slice(&[byte(0) | 0x80, byte(1) | 0x80, byte(2)]);
-        }
-        0x20_0000..0x1000_0000 => {
-            out.extend_from_slice(&[byte(0) | 0x80, byte(1) | 0x80, byte(2) | 0x80, byte(3)]);
-        }
-        _ => {
-            while number >= 0x80 {
-                out.push(number as u8 | 0x80);
-                number >>= 7;
-            }
-            out.push(number as u8);
-        }
+    // Nearly all numbers are short; how short is hard to foresee, so nothing depends on it.
+    if number < 1 << 28 {
+        let spread = number & 0x7f
+            | (number & 0x7f << 7) << 1
+            | (number & 0x7f << 14) << 2
+            | (number & 0x7f << 21) << 3;
+        let length = (number >= 1 << 7) as usize
+            + (number >= 1 << 14) as usize
+            + (number >= 1 << 21) as usize;
+        let more = 0x0080_8080_u32 & !(u32::MAX << (8 * length));
+        out.extend_from_slice(&(spread as u32 | more).to_le_bytes());
+        out.truncate(out.len() - 3 + length);
+        return;
     }
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
 }
 
 /// A signed number as an unsigned one that is small if it is near zero.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::Error;
 use crate::block::{self, HEADER, Header, SECTIONS, Section, Status, row};
 use crate::bytes::{put, put_bytes, zigzag};
-use crate::raw::{self, Logged, Words};
+use crate::raw::{self, Words};
 
 /// A block, ready to be appended.
 pub(crate) struct Encoded {
@@ -41,10 +41,10 @@ struct Mentioned {
 }
 
 impl Mentioned {
+    /// Serials begin with one; zero is no object.
     #[inline]
     fn add(&mut self, serial: u64) {
         let recent = &mut self.recent[serial as usize % RECENT];
-        // Serials begin with one.
         if *recent != serial {
             *recent = serial;
             self.serials.push(serial);
@@ -321,16 +321,11 @@ impl Encoder {
         let out = &mut self.sections[Section::Rows as usize];
         let mut words = words.iter();
         while let Some(&word) = words.next() {
-            match raw::logged(word)? {
-                Logged::Object(serial) => {
-                    self.mentioned.add(serial);
-                    put(out, serial << 2);
-                }
-                Logged::Number(number) => put(out, number),
-                Logged::Float => {
-                    out.push(3);
-                    out.extend_from_slice(&words.next()?.to_le_bytes());
-                }
+            let (number, serial, float) = raw::logged(word)?;
+            self.mentioned.add(serial);
+            put(out, number);
+            if float {
+                out.extend_from_slice(&words.next()?.to_le_bytes());
             }
         }
         Some(())
@@ -352,6 +347,9 @@ impl Encoder {
         let serials = &mut self.mentioned.serials;
         serials.sort_unstable();
         serials.dedup();
+        if serials.first() == Some(&0) {
+            serials.remove(0);
+        }
         self.sites.sort_unstable();
         let out = &mut self.sections[Section::Summary as usize];
         put(out, serials.len() as u64);

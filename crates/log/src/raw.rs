@@ -37,6 +37,8 @@ const TAG_OBJECT: u64 = 0;
 const TAG_INT: u64 = 1;
 const TAG_SPECIAL: u64 = 2;
 const TAG_FLOAT: u64 = 3;
+/// The largest number of a special value.
+const SPECIAL_MAX: u64 = word::UNKNOWN >> 3;
 
 /// Words of values that are the same each time.
 pub mod word {
@@ -133,25 +135,22 @@ pub(crate) struct Words<'a> {
     words: &'a [u64],
 }
 
-/// A word that is a value, or the first of a float's two, as it stands in a log: the number, or
-/// nothing for a float. `None`: it is no value.
+/// A word of a value, as it stands in a log: the number, the serial or zero if it is no object, and
+/// whether the bits of a float follow. `None`: it is no value.
 #[inline]
-pub(crate) fn logged(word: u64) -> Option<Logged> {
-    let rest = word >> 3;
-    Some(match word & 7 {
-        TAG_OBJECT => Logged::Object(rest),
-        TAG_INT => Logged::Number(zigzag(word as i64 >> 3) << 2 | 1),
-        TAG_SPECIAL if Value::from_special(rest).is_some() => Logged::Number(rest << 2 | 2),
-        TAG_FLOAT => Logged::Float,
-        _ => return None,
-    })
-}
-
-/// See [`logged`].
-pub(crate) enum Logged {
-    Object(u64),
-    Number(u64),
-    Float,
+pub(crate) fn logged(word: u64) -> Option<(u64, u64, bool)> {
+    let (tag, rest) = (word & 7, word >> 3);
+    // Which of them it is cannot be foreseen: nothing common depends on it.
+    let number = if tag == TAG_INT {
+        zigzag(word as i64 >> 3) << 2 | TAG_INT
+    } else {
+        rest << 2 | tag
+    };
+    let serial = if tag == TAG_OBJECT { rest } else { 0 };
+    let wrong = tag > TAG_FLOAT
+        || tag == TAG_SPECIAL && rest > SPECIAL_MAX
+        || tag == TAG_FLOAT && rest != 0;
+    (!wrong).then_some((number, serial, tag == TAG_FLOAT))
 }
 
 impl<'a> Words<'a> {

@@ -30,7 +30,7 @@ mod _core {
         _dump_abandon, _dump_flush, _dump_operations, _dump_retrace, _dump_start, _dump_stop,
     };
     #[pymodule_export]
-    use crate::pickling::functions::{dumps, loads};
+    use crate::pickling::functions::{dumps, loads, read_directly, write_directly};
     #[pymodule_export]
     use crate::pickling::hop::{
         abandon_frames, coroutine_of, exported_to_peer, finish_coroutine, keep_forever,

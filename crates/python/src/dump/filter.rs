@@ -79,6 +79,11 @@ impl Filter {
                     .any(|(_, attribute)| name == Some(attribute))
     }
 
+    /// Whether it is the types of operands alone that must be looked at.
+    pub(super) fn looks_at_types_only(&self) -> bool {
+        !self.types.is_empty() && self.objects.is_empty() && self.attributes.is_empty()
+    }
+
     /// Whether operands must be looked at.
     pub(super) fn looks_at_operands(&self) -> bool {
         !self.types.is_empty()

@@ -205,7 +205,8 @@ fn end(py: Python<'_>, keep: bool) -> PyResult<(u64, u64, u64, u64, u64)> {
         recorder.note(note);
     }
     let operations = recorder.statistics().0;
-    let (writer, kept) = recorder.finish();
+    // SAFETY: the GIL is held.
+    let (writer, kept) = unsafe { recorder.finish() };
     // The writer's thread needs no GIL; others may run meanwhile.
     let result = writer.and_then(|writer| match writer {
         Some(writer) => py.detach(move || writer.finish(keep)),

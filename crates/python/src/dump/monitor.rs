@@ -72,9 +72,9 @@ unsafe extern "C" fn on_instruction(
         if frame.code() != code {
             return none();
         }
-        if active
-            .recorder()
-            .instruction(state, frame, code, (offset / 2) as u32)
+        let (recorder, unit) = (active.recorder(), (offset / 2) as u32);
+        if recorder.is_unwanted(state, frame, code, unit)
+            || recorder.instruction(state, frame, code, unit)
         {
             none()
         } else {

@@ -44,7 +44,8 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        Self::with_bits(12)
+        // Small enough to stay in the nearest cache; it grows.
+        Self::with_bits(9)
     }
 
     fn with_bits(bits: u32) -> Self {

@@ -61,8 +61,10 @@ unsafe extern "C" fn trace(
             let recorder = active.recorder();
             match what {
                 OPCODE => {
-                    let code = running.code();
-                    recorder.instruction(state, running, code, running.unit());
+                    let (code, unit) = (running.code(), running.unit());
+                    if !recorder.is_unwanted(state, running, code, unit) {
+                        recorder.instruction(state, running, code, unit);
+                    }
                 }
                 CALL => {
                     let wanted = recorder.wants_code(running.code(), running);

@@ -89,6 +89,28 @@ pub(crate) fn loads<'py>(
         .call1((payload, allowed, fix_imports, encoding, errors, buffers))
 }
 
+/// The payload of a pickle that is written without CPython's pickler; `None` where that cannot be done.
+#[pyfunction]
+#[pyo3(signature = (object, code = "auto", /))]
+pub(crate) fn write_directly<'py>(
+    object: &Bound<'py, PyAny>,
+    code: &str,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let payload = direct::write(object, CodeMode::parse(code)?).ok();
+    Ok(payload.map(|payload| PyBytes::new(object.py(), &payload)))
+}
+
+/// `(object,)`: what is read from a payload without CPython's unpickler; `None` where that cannot be done.
+#[pyfunction]
+#[pyo3(signature = (payload, /))]
+pub(crate) fn read_directly<'py>(
+    py: Python<'py>,
+    payload: &[u8],
+) -> PyResult<Option<(Bound<'py, PyAny>,)>> {
+    let _guard = allow::Guard::new(None);
+    Ok(direct::read::read(py, payload)?.map(|object| (object,)))
+}
+
 fn modules(allow: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<String>>> {
     let Some(allow) = allow else {
         return Ok(None);

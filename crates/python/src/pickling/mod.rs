@@ -14,6 +14,7 @@
 //! | `maker` | the module of the functions that pickles name |
 //! | `code`, `globals` | code and its global variables, by reference or by value |
 //! | `objects/` | one file for each family of objects |
+//! | `bounds` | that a pickle asks for no more memory than it can fill |
 //! | `allow` | what a pickle may name while it is loaded |
 //! | `explain` | the path to the object that could not be pickled |
 //! | `install` | the same for plain `pickle` and `copy` |
@@ -21,6 +22,7 @@
 //! | `frames/` | suspended and running frames |
 
 pub(crate) mod allow;
+mod bounds;
 pub(crate) mod code;
 pub(crate) mod direct;
 pub(crate) mod errors;

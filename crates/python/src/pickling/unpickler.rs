@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use super::reducer::Reducer;
-use super::{allow, errors, explain, stream};
+use super::{allow, bounds, errors, explain, stream};
 
 /// Bytes that are read from a file at a time: no more is allocated than has arrived.
 const PIECE: u64 = 1 << 20;
@@ -36,15 +36,16 @@ pub(crate) fn unwrap_pickle(
 ) -> PyResult<Option<(usize, usize)>> {
     if data.first() != Some(&stream::MAGIC[0]) {
         within(data.len() as u64, limit)?;
-        return unsigned(key).map(|()| None);
+        unsigned(key)?;
+        bounds::check(data)?;
+        return Ok(None);
     }
     let header = stream::read_header(py, data)?;
     within(header.payload, limit)?;
     stream::check(&header, data, key)?;
-    Ok(Some((
-        header.length,
-        header.length + header.payload as usize,
-    )))
+    let end = header.length + header.payload as usize;
+    bounds::check(&data[header.length..end])?;
+    Ok(Some((header.length, end)))
 }
 
 fn within(length: u64, limit: Option<u64>) -> PyResult<()> {
@@ -106,6 +107,7 @@ pub(crate) fn read_pickle<'py>(
         return Err(cut());
     }
     stream::check(&header, &bytes, key)?;
+    bounds::check(&bytes[length..])?;
     Ok((Some(PyBytes::new(py, &bytes[length..])), None))
 }
 

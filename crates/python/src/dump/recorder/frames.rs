@@ -30,7 +30,7 @@ pub(super) struct Thread {
     pub(super) named: bool,
     pub(super) frames: Vec<Frame>,
     /// A frame that is none of these, so that they need not be searched again.
-    stranger: (RunningFrame, *mut ffi::PyObject),
+    pub(super) stranger: (RunningFrame, *mut ffi::PyObject),
     /// The task that the log says this thread is in.
     pub(super) task: u64,
 }
@@ -199,6 +199,60 @@ impl Recorder {
             let operation = std::mem::replace(&mut top.pending, NOWHERE);
             let (frame, code, plan) = (top.frame, top.code, top.plan);
             self.ended_elsewhere(frame, code, plan, operation, executing);
+        }
+    }
+
+    /// Ends the operations that have ended although their frames reported nothing since.
+    ///
+    /// # Safety
+    /// The GIL is held.
+    pub(super) unsafe fn settle_all(&mut self) {
+        // SAFETY: with the GIL held the threads and their frames stand still. Known frames are
+        // looked at only if they are among those that live.
+        unsafe {
+            let mut state = ffi::PyInterpreterState_ThreadHead(ffi::PyInterpreterState_Get());
+            while !state.is_null() {
+                let waits = self.threads.get(&(state as usize)).is_some_and(|thread| {
+                    thread.id == ffi::PyThreadState_GetID(state)
+                        && thread.frames.iter().any(|frame| frame.pending != NOWHERE)
+                });
+                if waits {
+                    self.be_in(state);
+                    self.settle(state);
+                }
+                state = ffi::PyThreadState_Next(state);
+            }
+        }
+    }
+
+    /// The same for the current thread.
+    unsafe fn settle(&mut self, state: *mut ffi::PyThreadState) {
+        // SAFETY: as in `settle_all`.
+        unsafe {
+            let mut live = RunningFrame::find(state);
+            for index in (0..(*self.current).frames.len()).rev() {
+                let known = &mut (&mut (*self.current).frames)[index];
+                while let Some(frame) = live
+                    && (frame != known.frame || frame.code() != known.code)
+                {
+                    live = frame.caller();
+                }
+                if known.pending == NOWHERE {
+                    continue;
+                }
+                let (Some(frame), Some(pending)) = (live, unit_of(known.plan, known.pending))
+                else {
+                    return;
+                };
+                let executing = frame.unit();
+                if (known.pending..pending.next).contains(&executing) {
+                    // It is under way, and so are those around it.
+                    return;
+                }
+                let operation = std::mem::replace(&mut known.pending, NOWHERE);
+                let (code, plan) = (known.code, known.plan);
+                self.ended_elsewhere(frame, code, plan, operation, executing);
+            }
         }
     }
 

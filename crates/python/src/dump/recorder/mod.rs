@@ -32,6 +32,7 @@ use super::naming::Names;
 use super::plan::Opcodes;
 
 use frames::Thread;
+use plans::OwnedPlan;
 pub(super) use plans::free_plan;
 
 /// How many words a buffer has.
@@ -137,10 +138,13 @@ pub(super) struct Recorder {
     last_flush: u64,
     filter: Filter,
     looks_at_operands: bool,
+    looks_at_types_only: bool,
     types: Types,
     opcodes: Opcodes,
     extra: Extra,
     recording: u64,
+    /// The code object whose plan was asked for last, and the plan.
+    last_plan: (*mut ffi::PyObject, *mut OwnedPlan),
     failure: Option<Error>,
     operands: Vec<(u64, Option<u64>)>,
     /// Operations that ended in a way that was not seen.
@@ -167,11 +171,13 @@ impl Recorder {
             last_time: 0,
             last_flush: 0,
             looks_at_operands: settings.filter.looks_at_operands(),
+            looks_at_types_only: settings.filter.looks_at_types_only(),
             filter: settings.filter,
             types: Types::default(),
             opcodes: settings.opcodes,
             extra,
             recording,
+            last_plan: (std::ptr::null_mut(), std::ptr::null_mut()),
             failure: None,
             operands: Vec::new(),
             lost: 0,
@@ -182,14 +188,19 @@ impl Recorder {
     #[inline]
     fn bury(&mut self) {
         if !self.names.gone.is_empty() {
-            for index in 0..self.names.gone.len() {
-                if self.words.len() + ROOM > BUFFER {
-                    self.hand_over();
-                }
-                self.words.push(raw::DEATH | self.names.gone[index] << 8);
-            }
-            self.names.gone.clear();
+            self.bury_all();
         }
+    }
+
+    #[inline(never)]
+    fn bury_all(&mut self) {
+        for index in 0..self.names.gone.len() {
+            if self.words.len() + ROOM > BUFFER {
+                self.hand_over();
+            }
+            self.words.push(raw::DEATH | self.names.gone[index] << 8);
+        }
+        self.names.gone.clear();
     }
 
     /// Reads the clock into the log, unless that was just done.
@@ -258,7 +269,14 @@ impl Recorder {
 
     /// Ends the recording: hands over the rest. The writer is to be finished, without the GIL; and
     /// what was kept alive is to be let go of.
-    pub(super) fn finish(mut self) -> (Result<Option<Writer>, Error>, Vec<*mut ffi::PyObject>) {
+    ///
+    /// # Safety
+    /// The GIL is held.
+    pub(super) unsafe fn finish(
+        mut self,
+    ) -> (Result<Option<Writer>, Error>, Vec<*mut ffi::PyObject>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.settle_all() };
         self.bury();
         if self.lost > 0 {
             let note = format!(

@@ -48,7 +48,22 @@ impl Recorder {
     ///
     /// # Safety
     /// The GIL is held; `frame` is live and runs `code`.
+    #[inline]
     pub(in crate::dump) unsafe fn plan(
+        &mut self,
+        code: *mut ffi::PyObject,
+        frame: RunningFrame,
+    ) -> Option<*mut OwnedPlan> {
+        if self.last_plan.0 == code {
+            return Some(self.last_plan.1);
+        }
+        // SAFETY: passed on.
+        let plan = unsafe { self.find_plan(code, frame) }?;
+        self.last_plan = (code, plan);
+        Some(plan)
+    }
+
+    unsafe fn find_plan(
         &mut self,
         code: *mut ffi::PyObject,
         frame: RunningFrame,
@@ -141,6 +156,9 @@ impl Recorder {
     }
 
     pub(super) fn forget_plan(&mut self, plan: *mut OwnedPlan) {
+        if self.last_plan.1 == plan {
+            self.last_plan = (std::ptr::null_mut(), std::ptr::null_mut());
+        }
         for thread in self.threads.values_mut() {
             for frame in &mut thread.frames {
                 if frame.plan == plan {

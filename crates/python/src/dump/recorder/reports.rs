@@ -231,11 +231,9 @@ impl Recorder {
     /// Writes the beginning of an operation.
     #[inline]
     unsafe fn begin(&mut self, frame: RunningFrame, this: &Unit, site: u32) {
-        let start = self.words.len();
         // SAFETY: as in `instruction`.
         unsafe {
             if !self.begin_known(frame, this, site) {
-                self.words.truncate(start);
                 self.begin_unknown(frame, this, site);
             }
         }
@@ -244,19 +242,25 @@ impl Recorder {
     /// Writes the beginning of an operation, if all its operands have names already.
     #[inline]
     unsafe fn begin_known(&mut self, frame: RunningFrame, this: &Unit, site: u32) -> bool {
-        // SAFETY: as in `instruction`.
+        // SAFETY: as in `instruction`. No more is written than there is room for, and all that is
+        // counted is written.
         unsafe {
-            let head = self.words.len();
-            let mut count = 0_u64;
-            self.words.push(0);
+            // One operand more than counted, and two words each.
+            self.words.reserve(2 * usize::from(OPERANDS_MAX) + 4);
             let names = &self.names;
-            let words = &mut self.words;
+            let head = self.words.as_mut_ptr().add(self.words.len());
+            let mut next = head.add(1);
+            let mut count = 0_u64;
             let mut put = |object: *mut ffi::PyObject| {
                 count += 1;
                 match names.known(object) {
                     Some((first, second)) => {
-                        words.push(first);
-                        words.extend(second);
+                        next.write(first);
+                        next = next.add(1);
+                        if let Some(second) = second {
+                            next.write(second);
+                            next = next.add(1);
+                        }
                         true
                     }
                     None => false,
@@ -280,7 +284,11 @@ impl Recorder {
                 }
                 Operands::Call | Operands::CallEx => false,
             };
-            self.words[head] = raw::OPERATION | count << 8 | u64::from(site) << 32;
+            if all {
+                head.write(raw::OPERATION | count << 8 | u64::from(site) << 32);
+                let length = next.offset_from_unsigned(self.words.as_ptr());
+                self.words.set_len(length);
+            }
             all
         }
     }

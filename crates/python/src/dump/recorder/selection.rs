@@ -5,10 +5,56 @@ use objspace_interp::observe::{self, RunningFrame};
 use pyo3::ffi;
 
 use super::super::naming::class_name;
-use super::super::plan::{Name, Operands, Unit};
+use super::super::plan::{LEAVE, NOWHERE, Name, OPERATION, Operands, PREFIX, Unit};
 use super::Recorder;
+use super::plans::unit_of;
 
 impl Recorder {
+    /// Whether an instruction can be told at once to be none of those that the filter asks for, and
+    /// to change nothing that is known. False says nothing.
+    ///
+    /// # Safety
+    /// As [`instruction`](Self::instruction).
+    #[inline]
+    pub(in crate::dump) unsafe fn is_unwanted(
+        &self,
+        state: *mut ffi::PyThreadState,
+        frame: RunningFrame,
+        code: *mut ffi::PyObject,
+        unit: u32,
+    ) -> bool {
+        if !self.looks_at_types_only || state != self.current_state || self.last_plan.0 != code {
+            return false;
+        }
+        // SAFETY: `switch` has set the thread; the plan is that of the code that runs, and says
+        // which slots are live.
+        unsafe {
+            let Some(this) = unit_of(self.last_plan.1, unit) else {
+                return false;
+            };
+            let thread = &*self.current;
+            let top = thread
+                .frames
+                .last()
+                .filter(|top| top.frame == frame && top.code == code);
+            let changes_nothing = match top {
+                Some(top) => top.pending == NOWHERE && this.flags & LEAVE == 0,
+                None => thread.stranger == (frame, code),
+            };
+            if !changes_nothing {
+                return false;
+            }
+            if this.flags & OPERATION == 0 {
+                return this.flags != 0 && this.flags != PREFIX;
+            }
+            let types = &self.types;
+            let wanted_or_new = |object: *mut ffi::PyObject| {
+                !object.is_null() && types.known(ffi::Py_TYPE(object)) != Some(false)
+            };
+            !any_operand(frame, this, wanted_or_new)
+        }
+    }
+
     /// Whether the operands are among those that the filter asks for.
     pub(super) unsafe fn wants(&mut self, frame: RunningFrame, this: &Unit) -> bool {
         // SAFETY: as in `instruction`.

@@ -12,6 +12,9 @@ use super::{DEEPEST, LONGEST, Unfit, Writer, Written, opcode};
 impl<'py> Writer<'py> {
     /// Writes one object.
     pub(super) fn object(&mut self, object: &Bound<'py, PyAny>) -> Written {
+        if self.out.len() > LONGEST {
+            return Err(Unfit);
+        }
         let class = object.get_type_ptr();
         if object.is_none() {
             self.put(opcode::NONE);
@@ -51,7 +54,7 @@ impl<'py> Writer<'py> {
             self.remember(object);
             return Ok(());
         }
-        if self.depth == DEEPEST || self.out.len() > LONGEST {
+        if self.depth == DEEPEST {
             return Err(Unfit);
         }
         self.depth += 1;

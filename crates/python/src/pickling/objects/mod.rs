@@ -5,6 +5,7 @@
 //! | `function` | functions, bound methods, `functools` wrappers |
 //! | `class` | classes that cannot be imported |
 //! | `blank_class` | the empty classes that these are made from |
+//! | `pairwise` | `itertools.pairwise` and `batched` |
 //! | `parameter` | type variables, `NewType`, type aliases |
 //! | `weak` | weak references |
 //! | `regex` | matches of regular expressions |
@@ -12,6 +13,7 @@
 //! | `module` | modules by name |
 //! | `descriptor` | `property`, `classmethod`, `staticmethod`, `mappingproxy` |
 //! | `view` | dict views, iterators over dicts and sets |
+//! | `itertools` | iterators of `itertools`, without the warning of 3.12 and later |
 //! | `exception` | exceptions with traceback, cause and context |
 //! | `traceback` | tracebacks and frames |
 //! | `context` | context variables and contexts |
@@ -26,7 +28,9 @@ mod descriptor;
 mod exception;
 pub(crate) mod file;
 pub(crate) mod function;
+mod itertools;
 mod module;
+mod pairwise;
 mod parameter;
 mod regex;
 mod traceback;
@@ -62,12 +66,14 @@ pub(crate) enum Kind {
     Frames(frames::Kind),
     Function,
     Globals,
+    Itertools,
     LruCache,
     KeyedReference,
     MappingProxy,
     Match,
     Module,
     OrderedDictView(view::Over),
+    Pairwise,
     Property,
     Sentinel,
     SetIterator,
@@ -146,6 +152,9 @@ pub(crate) fn kinds(py: Python<'_>) -> PyResult<&'static Kinds> {
         ] {
             add(weakref.getattr(name)?, kind)?;
         }
+        for class in pairwise::types(py)? {
+            add(class, Kind::Pairwise)?;
+        }
         for class in parameter::types(py)? {
             add(class, Kind::TypeParameter)?;
         }
@@ -210,6 +219,9 @@ pub(crate) fn kinds(py: Python<'_>) -> PyResult<&'static Kinds> {
         for class in tasks.try_iter()? {
             add(class?, Kind::Task)?;
         }
+        for class in itertools::types(py)? {
+            add(class.into_any(), Kind::Itertools)?;
+        }
         for (class, kind) in view::types(py)? {
             add(class.into_any(), kind)?;
         }
@@ -246,11 +258,13 @@ pub(crate) fn reduce<'py>(
         Kind::Frames(kind) => frames::reduce(object, kind, pass).map(Some),
         Kind::Function => function::reduce(object, pass),
         Kind::Globals => globals::reduce(object.cast::<Globals>()?, pass.mode).map(Some),
+        Kind::Itertools => itertools::reduce(object).map(Some),
         Kind::LruCache => function::lru_cache(object, pass),
         Kind::MappingProxy => descriptor::mapping_proxy(object).map(Some),
         Kind::KeyedReference => weak::keyed(object).map(Some),
         Kind::Match => regex::reduce(object).map(Some),
         Kind::Module => module::reduce(object).map(Some),
+        Kind::Pairwise => pairwise::reduce(object).map(Some),
         Kind::Property => descriptor::property(object).map(Some),
         Kind::Sentinel => descriptor::sentinel(object).map(Some),
         Kind::SetIterator => view::set_iterator(object).map(Some),
@@ -342,7 +356,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     exception::register(module)?;
     file::register(module)?;
     function::register(module)?;
+    itertools::register(module)?;
     module::register(module)?;
+    pairwise::register(module)?;
     parameter::register(module)?;
     regex::register(module)?;
     traceback::register(module)?;
