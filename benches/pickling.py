@@ -4,8 +4,8 @@
 
 PROTOTYPE is a folder with a prototype that has `ch.capture`, `tp.dumps` and `tp.loads`; its chain
 of six frames is then measured beside ours. All figures are the best of several rounds, which other
-work on the machine disturbs least. The code that is pickled is that of a module that can be imported,
-which this file is to itself.
+work on the machine disturbs least. The code that is pickled is that of a module that can be
+imported, which this file is to itself.
 """
 
 import functools
