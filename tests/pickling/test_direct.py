@@ -343,6 +343,12 @@ def test_reducers_of_the_user_are_asked(code):
     finally:
         pickling.register(types.GeneratorType, None)
     assert write_directly(generator) is not None
+    copyreg.pickle(type(len), lambda function: (str, ("function",)))
+    try:
+        assert write_directly(len) is None
+        assert pickling.loads(pickling.dumps(len)) == "function"
+    finally:
+        del copyreg.dispatch_table[type(len)]
     kind = type(iterator)
     before = copyreg.dispatch_table.get(kind)
     copyreg.pickle(kind, lambda iterator: (str, ("iterator",)))
