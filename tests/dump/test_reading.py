@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -611,3 +612,49 @@ def test_browse_searches_unfolds_and_shows_source_and_lives(folder, log):
     terminal.wait_for("gone after")
     terminal.type("q")
     assert terminal.end() == 0
+
+
+@pytest.mark.filterwarnings("default")
+def test_browse_folds_and_shows_the_source_beside(folder, log, monkeypatch):
+    pytest.importorskip("textual")
+    from objspace._cli.dumping.browse import Browser
+    from textual.widgets import Static
+
+    monkeypatch.chdir(folder)
+
+    async def drive():
+        app = Browser(log, "shop.dump")
+        async with app.run_test(size=(150, 40)) as pilot:
+            root = app.tree_of.root
+            numbers = [node.data.number for node in root.children]
+            assert numbers == [each.number for each in log.children(0)]
+            main = next(
+                each for each in log.find(operations=["call"]) if words(log, each) == "main()"
+            )
+            await pilot.press("g", *str(main.number), "enter")
+            await pilot.pause()
+            node = app.tree_of.cursor_node
+            assert node.data.number == main.number
+            assert not node.is_expanded
+            await pilot.press("enter")
+            await pilot.pause()
+            assert node.is_expanded
+            parts = [child.data.number for child in node.children]
+            assert parts == [each.number for each in log.children(main.number)]
+            await pilot.press("enter")
+            await pilot.pause()
+            assert not node.is_expanded
+            paid = only(log, operations=["setattr"], function="Order.pay")
+            await pilot.press("g", *str(paid.number), "enter")
+            await pilot.pause()
+            assert node.is_expanded
+            source, detail = app.query_one("#source", Static), app.query_one("#detail", Static)
+            shown = source.content
+            assert shown.highlight_lines == {line_of('"paid"')}
+            assert shown.code == SHOP
+            text = str(detail.content)
+            assert "operand 1: 'paid'" in text
+            assert "in #" in text
+            await pilot.press("q")
+
+    asyncio.run(drive())
