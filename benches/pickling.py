@@ -3,28 +3,31 @@
     python benches/pickling.py [PROTOTYPE]
 
 PROTOTYPE is a folder with a prototype that has `ch.capture`, `tp.dumps` and `tp.loads`; its chain
-of six frames is then measured beside ours.
+of six frames is then measured beside ours. All figures are the best of several rounds, which other
+work on the machine disturbs least. The code that is pickled is that of a module that can be
+imported, which this file is to itself.
 """
 
 import functools
 import pickle
-import statistics
 import sys
 import time
 
 from objspace import pickling
-from objspace.pickling import Continuation, capture, run
+from objspace.pickling import capture, run
 
 
-def microseconds(work, number=2000, rounds=9):
-    """The median time of a call, in microseconds."""
-    times = []
+def microseconds(*works, number=2000, rounds=25):
+    """The best time of a call of each, in microseconds; all of them in turns."""
+    best = [float("inf")] * len(works)
     for _ in range(rounds):
-        begin = time.perf_counter()
-        for _ in range(number):
-            work()
-        times.append((time.perf_counter() - begin) / number * 1e6)
-    return statistics.median(times)
+        for index, work in enumerate(works):
+            begin = time.perf_counter()
+            for _ in range(number):
+                work()
+            time_of_call = (time.perf_counter() - begin) / number * 1e6
+            best[index] = min(best[index], time_of_call)
+    return best
 
 
 def looping(values):
@@ -34,96 +37,98 @@ def looping(values):
         yield total
 
 
-SAVED = []
-
-
 def level(n):
-    """Six frames with `measure`, the innermost of which captures and is measured there."""
+    """A chain of six frames for n=5, written in the innermost."""
     if n:
         result = level(n - 1)
         return result
-    value = capture()
-    if isinstance(value, Continuation):
-        SAVED.append(pickling.dumps(value))
-        SAVED.append(microseconds(lambda: pickling.dumps(value)))
-        return None
-    return value
+    return pickling.dumps(capture())
 
 
-def level_captured():
-    return microseconds_of_capture(4)
-
-
-def microseconds_of_capture(n):
+def captured(n):
     if n:
-        result = microseconds_of_capture(n - 1)
+        result = captured(n - 1)
         return result
-    times = []
-    for _ in range(9):
-        begin = time.perf_counter()
-        for _ in range(1000):
-            pickling.dumps(capture())
-        times.append((time.perf_counter() - begin) / 1000 * 1e6)
-    return statistics.median(times)
+    return capture()
+
+
+def measure_generator(size):
+    values = list(range(size))
+    generator = looping([0, *values])
+    next(generator)
+    local = tuple(generator.gi_frame.f_locals.values())
+    data = pickling.dumps(generator)
+    works = [
+        functools.partial(pickle.dumps, local, 5),
+        functools.partial(pickling.dumps, generator),
+        functools.partial(pickling.loads, data),
+        functools.partial(pickling.dumps, generator, code="value"),
+    ]
+    try:
+        import cloudpickle
+    except ImportError:
+        pass
+    else:
+        closure = (lambda held: lambda: held)(values)
+        works.append(functools.partial(cloudpickle.dumps, closure))
+    plain, dump, load, by_value, *cloud = microseconds(*works)
+    line = f"generator over {size:4} ints: dump {dump:5.2f} us, {dump / plain:4.2f} x pickle"
+    if cloud:
+        line += f", {dump / cloud[0]:4.2f} x cloudpickle of a closure"
+    print(f"{line}; load {load:.2f} us; {len(data)} bytes; dump of code by value {by_value:.1f} us")
+
+
+def measure_chain(prototype=None):
+    data = run(level, 5)
+    works = [functools.partial(run, level, 5), functools.partial(pickling.loads, data)]
+    names = ["capture and dump", "load"]
+    if prototype:
+        works += prototype_works(prototype)
+        names += ["prototype's capture and dump", "load"]
+    figures = microseconds(*works, functools.partial(run, captured, 5), number=500)
+    *figures, alone = figures
+    told = zip(names, figures, strict=True)
+    print("chain of 6: " + ", ".join(f"{name} {figure:.2f} us" for name, figure in told))
+    print(f"  of that, calls and capture {alone:.2f} us; {len(data)} bytes")
+    if prototype:
+        dump, load, their_dump, their_load = figures
+        print(
+            f"  dump {dump / their_dump:.2f} and load {load / their_load:.2f} of the prototype's "
+            f"(the aim: {15 / 36:.2f} and {10 / 15:.2f})"
+        )
+
+
+def prototype_works(folder):
+    sys.path.insert(0, folder)
+    import ch
+    import tp
+
+    globals().update(ch=ch, tp=tp)
+    data = begin()
+    return [begin, functools.partial(tp.loads, data)]
+
+
+def begin():
+    return theirs(5)
+
+
+def theirs(n):
+    if n:
+        result = theirs(n - 1)
+        return result
+    frames, exception = ch.capture(begin)  # noqa: F821
+    return tp.dumps((frames, exception), ch.override(frames))  # noqa: F821
 
 
 def main(prototype=None):
     print(f"Python {sys.version.split()[0]}")
     for size in (0, 10, 1000):
-        values = list(range(size))
-        generator = looping([0, *values])
-        next(generator)
-        local = tuple(generator.gi_frame.f_locals.values())
-        data = pickling.dumps(generator)
-        plain = microseconds(functools.partial(pickle.dumps, local, 5))
-        ours = microseconds(functools.partial(pickling.dumps, generator))
-        load = microseconds(functools.partial(pickling.loads, data))
-        line = f"generator over {size:4} ints: dump {ours:6.1f} us, {ours / plain:5.1f} x pickle"
-        try:
-            import cloudpickle
-        except ImportError:
-            pass
-        else:
-            closure = (lambda held: lambda: held)(values)
-            cloud = microseconds(functools.partial(cloudpickle.dumps, closure))
-            line += f", {ours / cloud:4.2f} x cloudpickle of a closure"
-        print(f"{line}; load {load:.1f} us; {len(data)} bytes")
-    run(level, 5)
-    data, dump = SAVED
-    load = microseconds(lambda: pickling.loads(data))
-    both = run(level_captured)
-    print(f"chain of 6: dump {dump:.1f} us, with capture {both:.1f} us, load {load:.1f} us")
-    if prototype:
-        measure_prototype(prototype, both, load)
-
-
-def measure_prototype(folder, ours_dump, ours_load):
-    sys.path.insert(0, folder)
-    import ch
-    import tp
-
-    def base(n):
-        if n:
-            result = base(n - 1)
-            return result
-        times = []
-        for _ in range(9):
-            begin = time.perf_counter()
-            for _ in range(200):
-                frames, exc = ch.capture(main_of)
-                data = tp.dumps((frames, exc), ch.override(frames))
-            times.append((time.perf_counter() - begin) / 200 * 1e6)
-        return statistics.median(times), data
-
-    main_of = measure_prototype
-    dump, data = base(5)
-    load = microseconds(lambda: tp.loads(data), 200)
-    print(
-        f"prototype: dump with capture {dump:.1f} us, load {load:.1f} us; "
-        f"ours {ours_dump / dump:.2f} and {ours_load / load:.2f} of that "
-        f"(the aim: {15 / 36:.2f} and {10 / 15:.2f})"
-    )
+        measure_generator(size)
+    measure_chain(prototype)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    # As a module that other processes can import, so that code goes by reference.
+    import importlib
+
+    importlib.import_module("pickling").main(*sys.argv[1:])

@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 
+import greenlet
 import pytest
 from objspace import pickling
 
@@ -114,6 +115,26 @@ def test_all_frames_of_a_chain(inspect, module):
     assert lines[3].strip() == "n = 1"
     assert re.search(rf"frame {made.__name__}.leaf\(\) at {made.__name__}.py:24", lines[4])
     assert lines[5].strip() == "n = 2"
+
+
+def test_all_frames_of_a_greenlet(inspect):
+    def wait(n):
+        return greenlet.getcurrent().parent.switch(n)
+
+    def begin(n):
+        return wait(n + 1)
+
+    made = greenlet.greenlet(begin)
+    text = inspect(made)
+    assert text.splitlines()[1].startswith("greenlet, fresh or dead  (")
+    made.switch(1)
+    for code in ("auto", "value"):
+        text = inspect(made, code=code)
+        assert text.splitlines()[1].startswith("greenlet of 2 frames  (")
+        where = r"at .*test_inspect.py:\d+, code [^\n]*\n"
+        frames = rf"frame .*begin\(\) {where} +n = 1\n( +wait = .*\n)+ *frame .*wait\(\) {where} +n = 2\n"
+        assert re.search(frames, text), text
+    made.throw()
 
 
 def test_what_is_inside_of_other_objects_is_found(inspect, module):

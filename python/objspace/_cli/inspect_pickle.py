@@ -385,6 +385,7 @@ def _find(module: str, hashed: bytes) -> types.CodeType | None:
 _FRAMES = {
     "make_suspended": "generator or coroutine",
     "make_continuation": "continuation",
+    "make_greenlet": "greenlet",
     "make_frame": "frame",
 }
 
@@ -393,9 +394,21 @@ def _state(node: Node) -> Node | None:
     """The state that belongs to the frames of an object, without that of its globals."""
     if not node.state:
         return None
-    state = node.state[-1]
-    if state.kind == "tuple" and len(state.parts) == 4 and _is_maker(state.parts[0]):
-        return state.parts[1] if isinstance(state.parts[1], Node) else None
+    state: Any = node.state[-1]
+    # Once for each code that uses globals.
+    while (
+        isinstance(state, Node)
+        and state.kind == "tuple"
+        and len(state.parts) == 4
+        and _is_maker(state.parts[0])
+    ):
+        state = state.parts[1]
+    if not isinstance(state, Node):
+        return None
+    # The frames come last; fresh and dead ones have none.
+    if _maker(node) == "make_greenlet":
+        last = state.parts[-1] if state.parts else None
+        return last if isinstance(last, Node) and last.kind == "tuple" else None
     # A continuation has attributes of its own besides its frames.
     if _maker(node) == "make_continuation" and state.parts and state.parts[0].kind == "tuple":
         first = state.parts[0]
@@ -425,10 +438,11 @@ def _frames(node: Node) -> Iterator[str]:
                 name = names[index.value] if index.value < len(names) else f"#{index.value}"
                 yield f"    {name} = {_inside(value)}"
     elif state is None or len(state.parts) < 3:
-        yield f"continuation, empty  ({node.size} bytes)"
+        none = "empty" if maker == "make_continuation" else "fresh or dead"
+        yield f"{_FRAMES[maker]}, {none}  ({node.size} bytes)"
     else:
         frames = state.parts[2].parts
-        yield f"continuation of {len(frames)} frames  ({node.size} bytes)"
+        yield f"{_FRAMES[maker]} of {len(frames)} frames  ({node.size} bytes)"
         for frame in frames:
             code = _Code.of(frame.parts[0])
             yield "  " + _title("frame", code, frame.parts[4].value, frame.size)

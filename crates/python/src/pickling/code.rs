@@ -453,7 +453,12 @@ fn live<'py>(
             object = object.getattr(part).ok()?;
         }
     } else {
-        object = object.getattr_opt(qualname).ok()??;
+        let own = object.cast_exact::<PyModule>().ok();
+        let found = own.and_then(|module| module.dict().get_item(qualname).ok().flatten());
+        object = match found {
+            Some(found) => found,
+            None => object.getattr_opt(qualname).ok()??,
+        };
     }
     if !object.is_exact_instance_of::<PyFunction>()
         && let Ok(function) = object.getattr(intern!(py, "__func__"))

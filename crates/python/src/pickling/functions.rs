@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use super::reducer::CodeMode;
 use super::unpickler::unwrap_pickle;
-use super::{allow, direct, stream};
+use super::{allow, bounds, direct, stream};
 
 const PROTOCOL: i64 = 5;
 
@@ -84,6 +84,7 @@ pub(crate) fn loads<'py>(
             PyBytes::new(py, payload)
         }
     };
+    bounds::check(payload.as_bytes())?;
     py.import(intern!(py, "objspace.pickling"))?
         .getattr(intern!(py, "_load_payload"))?
         .call1((payload, allowed, fix_imports, encoding, errors, buffers))

@@ -39,10 +39,12 @@ pub(crate) fn get<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny
 /// The same by a string object.
 pub(crate) fn named<'py>(name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
     let py = name.py();
-    match MAKERS.get(py) {
-        Some(module) => module.bind(py).getattr(name),
-        None => py.import(MODULE)?.getattr(name),
+    if let Some(module) = MAKERS.get(py)
+        && let Some(found) = module.bind(py).dict().get_item(name)?
+    {
+        return Ok(found);
     }
+    py.import(MODULE)?.getattr(name)
 }
 
 /// `sys.modules` as it is now. `Python::import` would go through `__import__` each time.

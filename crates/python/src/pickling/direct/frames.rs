@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyDict, PyModule, PyString, PyType};
 use pyo3::{PyTypeInfo, ffi, intern};
 
+use super::iterators::is_dispatched;
 use super::names::Maker;
 use super::{Unfit, Writer, Written, opcode};
 use crate::pickling::frames::chain::{self, Continuation};
@@ -197,7 +198,8 @@ impl<'py> Writer<'py> {
     /// A function of a C module; methods of objects are another thing.
     fn builtin(&mut self, object: &Bound<'py, PyAny>) -> Written {
         let owner = object.getattr(intern!(self.py, "__self__"))?;
-        if !owner.is_none() && owner.get_type_ptr() != &raw mut ffi::PyModule_Type {
+        let of_module = owner.is_none() || owner.get_type_ptr() == &raw mut ffi::PyModule_Type;
+        if !of_module || is_dispatched(&object.get_type())? {
             return Err(Unfit);
         }
         self.named(object)

@@ -71,6 +71,12 @@ fn position<'py>(iterator: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyAny>, isi
     }
 }
 
+/// Whether a function in `copyreg` says how objects of this class are pickled.
+pub(super) fn is_dispatched(class: &Bound<'_, PyType>) -> PyResult<bool> {
+    let py = class.py();
+    known(py)?.registry.bind(py).contains(class)
+}
+
 impl<'py> Writer<'py> {
     pub(super) fn iterator(
         &mut self,

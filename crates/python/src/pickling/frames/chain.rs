@@ -598,6 +598,20 @@ fn make_continuation<'py>(kind: &Bound<'py, PyType>) -> PyResult<Bound<'py, Cont
     empty(kind)
 }
 
+/// The state as it was captured: what was loaded has the dicts themselves, which would be pickled as such.
+fn with_wrapped_globals<'py>(state: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
+    let py = state.py();
+    let mut frames = Vec::new();
+    for frame in frames_of(state)? {
+        let mut items: Vec<_> = frame.cast_into::<PyTuple>()?.iter().collect();
+        let globals = globals::wrap(&globals::unwrap(&items[1])?)?;
+        items[1] = globals.into_any();
+        frames.push(PyTuple::new(py, items)?);
+    }
+    let frames = PyTuple::new(py, frames)?.into_any();
+    PyTuple::new(py, [state.get_item(0)?, state.get_item(1)?, frames])
+}
+
 #[pyfunction]
 #[pyo3(signature = (object, state, /))]
 fn set_continuation(
@@ -606,9 +620,13 @@ fn set_continuation(
 ) -> PyResult<()> {
     let py = object.py();
     let (state, attributes) = state;
-    if let Some(state) = &state {
-        records_of(state)?;
-    }
+    let state = match state {
+        Some(state) => {
+            records_of(&state)?;
+            Some(with_wrapped_globals(&state)?)
+        }
+        None => None,
+    };
     if let Some(attributes) = attributes {
         object
             .getattr(intern!(py, "__dict__"))?
