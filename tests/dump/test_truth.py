@@ -65,7 +65,8 @@ class Told:
     def __next__(self):
         steps = self.__dict__["steps"]
         self.__dict__["steps"] = steps - 1
-        if not steps:
+        # Less than none if a loop within the loop has exhausted it.
+        if steps <= 0:
             Told.notes.append(("next", [tag(self)], "exhausted"))
             raise StopIteration
         return self.note("next", self, result=steps)
