@@ -77,8 +77,8 @@ LINES = {
     # Handled exceptions, iterators, builtin methods.
     "P2": [
         "suspended:the_exception_that_is_handled_is_kept",
-        "objects:iterators_keep_their_position",
-        "objects:exhausted_iterators_stay_exhausted",
+        "iterators:iterators_keep_their_position",
+        "iterators:exhausted_iterators_stay_exhausted",
         "objects:builtin_methods_keep_the_identity_of_their_object",
     ],
     # Continuations: stages, subclasses, resumed twice.
