@@ -152,7 +152,10 @@ pub(crate) fn plain_state<'py>(
         .lock()
         .as_ref()
         .map(|state| state.clone_ref(py));
-    Ok(state.map(|state| state.into_bound(py)))
+    state
+        .map(|state| with_wrapped_globals(state.into_bound(py)))
+        .transpose()
+        .map_err(|_| ())
 }
 
 /// The generators that run in a chain, with their globals.
@@ -539,7 +542,9 @@ fn reduce_in<'py>(
         .lock()
         .as_ref()
         .map(|state| state.clone_ref(py));
-    let state = state.map(|state| state.into_bound(py));
+    let state = state
+        .map(|state| with_wrapped_globals(state.into_bound(py)))
+        .transpose()?;
     let pairs = match &state {
         Some(state) => used_by(state, within)?,
         None => Vec::new(),
@@ -599,12 +604,15 @@ fn make_continuation<'py>(kind: &Bound<'py, PyType>) -> PyResult<Bound<'py, Cont
 }
 
 /// The state as it was captured: what was loaded has the dicts themselves, which would be pickled as such.
-fn with_wrapped_globals<'py>(state: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
+fn with_wrapped_globals<'py>(state: Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
     let py = state.py();
     let mut frames = Vec::new();
-    for frame in frames_of(state)? {
+    for frame in frames_of(&state)? {
         let mut items: Vec<_> = frame.cast_into::<PyTuple>()?.iter().collect();
-        let globals = globals::wrap(&globals::unwrap(&items[1])?)?;
+        if !items[1].is_exact_instance_of::<PyDict>() {
+            return Ok(state);
+        }
+        let globals = globals::wrap(items[1].cast_exact::<PyDict>()?)?;
         items[1] = globals.into_any();
         frames.push(PyTuple::new(py, items)?);
     }
@@ -620,13 +628,9 @@ fn set_continuation(
 ) -> PyResult<()> {
     let py = object.py();
     let (state, attributes) = state;
-    let state = match state {
-        Some(state) => {
-            records_of(&state)?;
-            Some(with_wrapped_globals(&state)?)
-        }
-        None => None,
-    };
+    if let Some(state) = &state {
+        records_of(state)?;
+    }
     if let Some(attributes) = attributes {
         object
             .getattr(intern!(py, "__dict__"))?
